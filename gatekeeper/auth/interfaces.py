@@ -1,0 +1,138 @@
+"""What a checker is given, what it says, and how it is found.
+
+A *checker* turns :class:`Credentials` into a :data:`Verdict`. Checkers are the open seam of the
+project: an installed package adds one by putting a module into ``gatekeeper/plugins/`` that
+holds an object providing :class:`ICheckerPlugin` (see ``CONTRIBUTING.rst``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+Fields: TypeAlias = tuple[tuple[bytes, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What one request presents, as a checker sees it.
+
+    ``presented`` is the value of the credential field (``Authorization``, or
+    ``Proxy-Authorization`` on a forward proxy), ``b""`` where there is none. ``fields`` are all
+    the request's header fields in the order they came, names in lower case, values as bytes.
+    ``peer`` is the address at the other end of the connection, ``client`` the real client's
+    (it differs only where the peer is trusted). ``url`` is path and query, canonical.
+    """
+
+    presented: bytes
+    fields: Fields
+    method: bytes
+    url: bytes
+    service: str
+    peer: str
+    client: str
+    peer_trusted: bool
+
+    @property
+    def scheme(self) -> bytes:
+        """The authentication scheme in lower case, ``b""`` where nothing is presented."""
+        return self.presented.partition(b" ")[0].lower()
+
+    @property
+    def token(self) -> bytes:
+        """What follows the scheme, blanks stripped."""
+        return self.presented.partition(b" ")[2].strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Who it is, what goes upstream, until when.
+
+    ``user`` and ``key_id`` name the caller in the usage records (``user`` empty: nobody is
+    identified). ``headers`` are set on the upstream request, after every field of the same name
+    was removed; ``authorization`` becomes the upstream's ``Authorization`` (``None``: the
+    client's is removed, since it was meant for us). ``real_ip`` asks for ``x-real-ip``.
+    ``expires`` is in seconds since the epoch.
+    """
+
+    user: str = ""
+    key_id: str = ""
+    groups: frozenset[str] = frozenset()
+    headers: Fields = ()
+    authorization: bytes | None = None
+    real_ip: bool = False
+    expires: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """These credentials are no good (401), or good and still not enough (403).
+
+    ``reason`` goes into the access log, ``detail`` to the client; neither holds a secret.
+    ``error`` is RFC 6750's code for the challenge (``invalid_token``, ``insufficient_scope``).
+    """
+
+    reason: str
+    detail: str
+    status: int = 401
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Abstain:
+    """Not this checker's kind of credentials: ask the next one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """The checker cannot tell now: the request gets a 503, never a 401."""
+
+    reason: str
+    detail: str
+
+
+ABSTAIN = Abstain()
+
+Verdict: TypeAlias = Grant | Deny | Abstain | Unavailable
+
+
+class IChecker(Interface):
+    """A configured checker."""
+
+    challenges: Sequence[bytes] = Attribute(
+        "Challenges for a 401 without credentials, such as ``Basic realm=\"x\"``: bytes each."
+    )
+    varies: frozenset[bytes] | None = Attribute(
+        "Names (lower case) of the fields that the verdict depends on beside the credential "
+        "field; ``b'client'`` stands for the client's address. None: never cache a verdict."
+    )
+
+    def check(credentials: Credentials) -> Verdict | Deferred[Verdict]:
+        """Say what these credentials are worth. May answer later; must not block the reactor."""
+
+    def close() -> None:
+        """Give back what the checker holds (threads, connections). It is not asked again."""
+
+
+class ICheckerPlugin(Interface):
+    """A kind of checker, found by ``twisted.plugin.getPlugins`` in ``gatekeeper.plugins``."""
+
+    type_name: str = Attribute("The ``type`` of a ``[checkers.NAME]`` table; '' where it has none.")
+    schemes: Sequence[str] = Attribute("URL schemes that name it in place of a name: ``secret``.")
+    settings: type = Attribute("The pydantic model of the table, ``type`` left out.")
+
+    def make(name: str, settings: object) -> IChecker:
+        """Make a checker. ``settings`` is an instance of the model.
+
+        :raises ConfigurationError: with paths inside the table (``file``), all problems at once.
+        """
+
+    def from_url(url: str) -> IChecker:
+        """Make a checker from a URL with one of ``schemes``.
+
+        :raises ConfigurationError: with the path ``""``; the message never shows a secret.
+        """

@@ -1,0 +1,1 @@
+"""The configuration: a pydantic model, and loading that reports every problem at once."""

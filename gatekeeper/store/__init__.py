@@ -1,0 +1,1 @@
+"""The store: usage in SQLite (embedded) or PostgreSQL, behind one interface."""

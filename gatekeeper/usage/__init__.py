@@ -1,0 +1,1 @@
+"""Metering: what each exchange used, counted, kept and moved into the store."""

@@ -1,0 +1,59 @@
+"""What one exchange used, and what a batch of them adds up to."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+#: A counter's key: service, user, path, and the hour (seconds since the epoch, UTC, floored).
+CounterKey = tuple[str, str, str, int]
+
+#: Stands for every further path once a user has asked for ``usage.max_paths`` distinct ones.
+OTHER_PATHS = "*"
+
+
+class UsageRecord(NamedTuple):
+    """One authorized exchange, from its first byte in to its last byte out.
+
+    ``start`` is in seconds since the epoch (wall clock), ``duration`` in seconds (monotonic).
+    ``path`` is the canonical path without the query. ``bytes_in`` and ``bytes_out`` count body
+    bytes from and to the client; for a tunnel, all bytes. ``units`` is what the service's meter
+    says was used, ``reason`` is ``ok`` or why the exchange was cut.
+    """
+
+    id: str
+    start: float
+    duration: float
+    service: str
+    user: str
+    key_id: str
+    method: str
+    path: str
+    status: int
+    upstream_status: int
+    bytes_in: int
+    bytes_out: int
+    units: int
+    reason: str
+
+
+class Counted(NamedTuple):
+    """The sum of the records that share a :data:`CounterKey`."""
+
+    requests: int
+    bytes_in: int
+    bytes_out: int
+    units: int
+    duration: float
+
+
+class Batch(NamedTuple):
+    """Counters on their way into the store.
+
+    The triple (``node``, ``worker``, ``sequence``) names the batch for good: a store that has it
+    already changes nothing when it comes again.
+    """
+
+    node: str
+    worker: int
+    sequence: int
+    counters: dict[CounterKey, Counted]
