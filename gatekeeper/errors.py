@@ -37,7 +37,7 @@ class StoreError(GatekeeperError):
     """The store did not do what was asked; the data is still with the caller. Try again later."""
 
 
-class Refusal(GatekeeperError):
+class Refusal(GatekeeperError):  # noqa: N818 - it is an answer, not a failure
     """A request that we answer ourselves.
 
     ``status`` is the HTTP status, ``reason`` a short code for the access log (``bad_request``),

@@ -8,13 +8,17 @@ holds an object providing :class:`ICheckerPlugin` (see ``CONTRIBUTING.rst``).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
 
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 Fields: TypeAlias = tuple[tuple[bytes, bytes], ...]
+
+#: Stand among the field names of :attr:`IChecker.varies`; no field can have such a name.
+CLIENT: Final = b":client"  #: the client's address
+PEER_TRUSTED: Final = b":peer-trusted"  #: whether the peer is one of the listener's trusted peers
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +32,8 @@ class Credentials:
     (it differs only where the peer is trusted). ``url`` is path and query, canonical.
     """
 
-    presented: bytes
-    fields: Fields
+    presented: bytes = field(repr=False)
+    fields: Fields = field(repr=False)
     method: bytes
     url: bytes
     service: str
@@ -55,16 +59,17 @@ class Grant:
     ``user`` and ``key_id`` name the caller in the usage records (``user`` empty: nobody is
     identified). ``headers`` are set on the upstream request, after every field of the same name
     was removed; ``authorization`` becomes the upstream's ``Authorization`` (``None``: the
-    client's is removed, since it was meant for us). ``real_ip`` asks for ``x-real-ip``.
-    ``expires`` is in seconds since the epoch.
+    client's is removed, since it was meant for us, unless ``consumed`` is false). ``real_ip`` asks
+    for ``x-real-ip``. ``expires`` is in seconds since the epoch.
     """
 
     user: str = ""
     key_id: str = ""
     groups: frozenset[str] = frozenset()
-    headers: Fields = ()
-    authorization: bytes | None = None
+    headers: Fields = field(default=(), repr=False)
+    authorization: bytes | None = field(default=None, repr=False)
     real_ip: bool = False
+    consumed: bool = True
     expires: float | None = None
 
 
@@ -104,11 +109,11 @@ class IChecker(Interface):
     """A configured checker."""
 
     challenges: Sequence[bytes] = Attribute(
-        "Challenges for a 401 without credentials, such as ``Basic realm=\"x\"``: bytes each."
+        'Challenges for a 401 without credentials, such as ``Basic realm="x"``: bytes each.'
     )
     varies: frozenset[bytes] | None = Attribute(
         "Names (lower case) of the fields that the verdict depends on beside the credential "
-        "field; ``b'client'`` stands for the client's address. None: never cache a verdict."
+        "field, `CLIENT` and `PEER_TRUSTED` among them. None: never cache a verdict."
     )
 
     def check(credentials: Credentials) -> Verdict | Deferred[Verdict]:
@@ -116,6 +121,17 @@ class IChecker(Interface):
 
     def close() -> None:
         """Give back what the checker holds (threads, connections). It is not asked again."""
+
+
+class IReloadable(Interface):
+    """What a checker provides beside :class:`IChecker` where it reads files that may change."""
+
+    def reload() -> bool:
+        """Read again what has changed; asked about once a second, so it is cheap if nothing has.
+
+        True where verdicts given before may no longer hold. Never raises: what cannot be read
+        leaves everything as it was, and is logged.
+        """
 
 
 class ICheckerPlugin(Interface):

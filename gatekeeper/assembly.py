@@ -1,0 +1,202 @@
+"""From the settings to the data plane: routes, doors, origins."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from gatekeeper.auth.access import AccessRules
+from gatekeeper.auth.cache import VerdictCache
+from gatekeeper.auth.interfaces import IChecker
+from gatekeeper.auth.registry import make_chain
+from gatekeeper.config.destinations import parse_allow_rule
+from gatekeeper.config.model import Listener, Pool, Service, Settings
+from gatekeeper.config.values import parse_bind, parse_network, parse_upstream
+from gatekeeper.doors import Door, ForwardProxy, Gateway
+from gatekeeper.errors import ConfigurationError, Problem
+from gatekeeper.http.target import Authority
+from gatekeeper.net.destinations import DestinationPolicy
+from gatekeeper.net.dialing import Dialer
+from gatekeeper.net.pool import Address, Origin, PoolLimits, UpstreamTimeouts
+from gatekeeper.net.resolver import Resolver
+from gatekeeper.net.tls import client_context
+from gatekeeper.plane import Plane
+from gatekeeper.routing import Route, RoutingTable
+
+
+class Assembly:
+    """Makes what the listeners need, and knows what must be closed in the end.
+
+    :raises ConfigurationError: all that cannot be used, with paths from the configuration's root.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        plane: Plane,
+        checkers: Mapping[str, IChecker],
+        cache: VerdictCache,
+        loop: asyncio.AbstractEventLoop,
+        resolver: Resolver,
+        own_addresses: Sequence[tuple[str, int]],
+    ) -> None:
+        self._settings = settings
+        self._plane = plane
+        self._checkers = checkers
+        self._cache = cache
+        self._loop = loop
+        self._resolver = resolver
+        self._own_addresses = own_addresses
+        self._origins: list[Origin] = []
+        self._dialers: list[Dialer] = []
+        self._routes: list[tuple[Service, Route]] = []
+        problems: list[Problem] = []
+        for number, service in enumerate(settings.services):
+            try:
+                self._routes.append((service, self._route(service)))
+            except ConfigurationError as error:
+                problems += [
+                    Problem(f"services[{number}].{problem.path}", problem.message)
+                    for problem in error.problems
+                ]
+        if problems:
+            raise ConfigurationError(problems)
+
+    def close(self) -> None:
+        """Keep no upstream connection."""
+        for origin in self._origins:
+            origin.close()
+        for dialer in self._dialers:
+            dialer.close()
+
+    def door(self, listener: Listener) -> Door:
+        """What is behind a listener."""
+        scheme = b"https" if listener.tls else b"http"
+        trusted = [parse_network(network) for network in listener.trusted_peers]
+        pseudonym = self._plane.pseudonym
+        if listener.role == "gateway":
+            table = self._table(
+                lambda service: service.listeners is None or listener.name in service.listeners
+            )
+            return Gateway(listener.name, scheme, pseudonym, trusted, table)
+        dialer = self._dialer(listener)
+        return ForwardProxy(
+            listener.name,
+            scheme,
+            pseudonym,
+            trusted,
+            self._forward_route(listener),
+            self._table(lambda service: bool(service.hosts)),
+            frozenset(parse_bind(other.bind).port for other in self._settings.listeners),
+            listener.credentials_from,
+            dialer.dial,
+        )
+
+    def _table(self, wanted: Callable[[Service], bool]) -> RoutingTable:
+        return RoutingTable(
+            (host, route)
+            for service, route in self._routes
+            if wanted(service)
+            for host in service.hosts or (None,)
+        )
+
+    def _route(self, service: Service) -> Route:
+        upstream = parse_upstream(service.to)
+        context = client_context(service.ca_file) if upstream.scheme == "https" else None
+        addresses = [
+            Address(upstream.host, upstream.port, context, upstream.host if context else None)
+        ]
+        default_port = 443 if context else 80
+        chain = make_chain(f"service:{service.name}", service.checkers, self._checkers, self._cache)
+        return Route(
+            service.name,
+            prefix=service.from_.encode("ascii"),
+            path=upstream.path.encode("ascii"),
+            origin=self._origin(lambda: addresses, service.to, None, self._timeouts(service)),
+            host_field=Authority(upstream.host, upstream.port).encode(default_port),
+            chain=None if chain.public else chain,
+            access=AccessRules(service.access) if service.access else None,
+            max_body=service.limits.body or self._settings.limits.body,
+            open_methods=frozenset(method.encode("ascii") for method in service.open_methods),
+        )
+
+    def _forward_route(self, listener: Listener) -> Route:
+        names = listener.checkers or ()
+        chain = make_chain(f"listener:{listener.name}", names, self._checkers, self._cache)
+        route = Route(
+            listener.name,
+            prefix=b"/",
+            path=b"",
+            origin=None,
+            host_field=b"",
+            chain=None if chain.public else chain,
+            access=None,
+            max_body=self._settings.limits.body,
+        )
+        route.is_service = False
+        return route
+
+    def _dialer(self, listener: Listener) -> Dialer:
+        timeouts = self._settings.timeouts
+        dialer = Dialer(
+            DestinationPolicy(map(parse_allow_rule, listener.allow), self._own_addresses),
+            self._resolver,
+            self._loop,
+            partial(self._dynamic_origin),
+            timeouts.connect,
+            timeouts.tunnel,
+        )
+        self._dialers.append(dialer)
+        return dialer
+
+    def _dynamic_origin(
+        self,
+        addresses: Callable[[], Sequence[Address]],
+        name: str,
+        on_unused: Callable[[], None],
+    ) -> Origin:
+        return self._new_origin(addresses, name, on_unused, self._timeouts(None))
+
+    def _origin(
+        self,
+        addresses: Callable[[], Sequence[Address]],
+        name: str,
+        on_unused: Callable[[], None] | None,
+        timeouts: UpstreamTimeouts,
+    ) -> Origin:
+        origin = self._new_origin(addresses, name, on_unused, timeouts)
+        self._origins.append(origin)
+        return origin
+
+    def _new_origin(
+        self,
+        addresses: Callable[[], Sequence[Address]],
+        name: str,
+        on_unused: Callable[[], None] | None,
+        timeouts: UpstreamTimeouts,
+    ) -> Origin:
+        return Origin(
+            addresses,
+            name,
+            self._loop,
+            self._plane.sweep,
+            _pool_limits(self._settings.pool),
+            timeouts,
+            self._plane.head_limits,
+            on_unused,
+        )
+
+    def _timeouts(self, service: Service | None) -> UpstreamTimeouts:
+        common = self._settings.timeouts
+        own = service.timeouts if service is not None else None
+        return UpstreamTimeouts(
+            connect=(own and own.connect) or common.connect,
+            response=(own and own.response) or common.response,
+            body=(own and own.body) or common.body,
+            tunnel=(own and own.tunnel) or common.tunnel,
+        )
+
+
+def _pool_limits(pool: Pool) -> PoolLimits:
+    return PoolLimits(pool.connections, pool.idle, pool.idle_timeout, pool.queue)

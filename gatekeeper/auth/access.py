@@ -1,0 +1,115 @@
+"""The access rules of a service: who may do what, told from method, path and groups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from gatekeeper.auth.interfaces import Deny
+from gatekeeper.config.model import AccessRule
+from gatekeeper.config.values import check_path_pattern
+from gatekeeper.errors import ConfigurationError, Problem, ProtocolError
+from gatekeeper.http.target import canonical_path
+
+_FORBIDDEN: Final = Deny(
+    "insufficient_scope", "You may not do this here.", status=403, error="insufficient_scope"
+)
+
+
+class _Node:
+    """Where a path has got to after some segments; numbers are those of rules."""
+
+    __slots__ = ("any", "here", "literal", "rest")
+
+    def __init__(self) -> None:
+        self.literal: dict[bytes, _Node] = {}
+        self.any: _Node | None = None
+        self.here: list[int] = []  # rules whose pattern ends here
+        self.rest: list[int] = []  # rules whose pattern goes on with ``**``
+
+
+class AccessRules:
+    """Rules, compiled: the cost depends on the path and on how many rules fit it, not on all.
+
+    The first rule that fits path and method decides: it lets the caller pass who is in one of
+    its groups, or anybody if it names none. No rule fits: nobody passes. No rules at all:
+    everybody does.
+
+    In a pattern ``*`` is a whole segment that is not empty; ``/**`` at the end is the path
+    before it, with a slash after it or without, and everything below. All else is compared
+    byte by byte, a slash at the end included. Methods are case-sensitive (RFC 9110, 9.1).
+
+    :raises ConfigurationError: patterns that mean nothing, each with its path (``access[2].path``).
+    """
+
+    def __init__(self, rules: Sequence[AccessRule]) -> None:
+        self._root = _Node()
+        self._rules: list[tuple[frozenset[bytes] | None, frozenset[str] | None]] = []
+        problems = []
+        for number, rule in enumerate(rules):
+            try:
+                self._add(rule.path, number)
+            except (ValueError, ProtocolError) as error:
+                detail = error.detail if isinstance(error, ProtocolError) else str(error)
+                problems.append(Problem(f"access[{number}].path", detail))
+            methods = rule.methods
+            self._rules.append(
+                (
+                    None if methods is None else frozenset(each.encode() for each in methods),
+                    None if rule.groups is None else frozenset(rule.groups),
+                )
+            )
+        if problems:
+            raise ConfigurationError(problems)
+
+    def decide(self, method: bytes, path: bytes, groups: frozenset[str]) -> Deny | None:
+        """None where the caller may pass. ``path`` is canonical and without the query."""
+        if not self._rules:
+            return None
+        rules = self._rules
+        for number in self._fitting(path):
+            methods, wanted = rules[number]
+            if methods is None or method in methods:
+                if wanted is None or not wanted.isdisjoint(groups):
+                    return None
+                return _FORBIDDEN
+        return _FORBIDDEN
+
+    def _add(self, pattern: str, number: int) -> None:
+        check_path_pattern(pattern)
+        node = self._root
+        for segment in canonical_path(pattern.encode("ascii")).split(b"/")[1:]:
+            if segment == b"**":
+                node.rest.append(number)
+                return
+            if segment == b"*":
+                node.any = node.any or _Node()
+                node = node.any
+            else:
+                node = node.literal.setdefault(segment, _Node())
+        node.here.append(number)
+
+    def _fitting(self, path: bytes) -> list[int]:
+        """The rules whose pattern fits, in their order."""
+        first, *segments = path.split(b"/")
+        if first:  # the "*" of OPTIONS, or an authority
+            return []
+        found: list[int] = []
+        nodes = [self._root]
+        for segment in segments:
+            following = []
+            for node in nodes:
+                found += node.rest
+                literal = node.literal.get(segment)
+                if literal is not None:
+                    following.append(literal)
+                if node.any is not None and segment:
+                    following.append(node.any)
+            nodes = following
+            if not nodes:
+                break
+        for node in nodes:
+            found += node.here
+            found += node.rest
+        found.sort()
+        return found

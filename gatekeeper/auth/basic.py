@@ -1,0 +1,162 @@
+"""The ``basic`` checker: user names and passwords (RFC 7617)."""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Sequence
+from functools import partial
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, Field
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from gatekeeper.auth.flight import SingleFlight
+from gatekeeper.auth.hashing import HashingQueue, OverloadError, ReactorThreads
+from gatekeeper.auth.interfaces import (
+    ABSTAIN,
+    Abstain,
+    Credentials,
+    Deny,
+    Grant,
+    IChecker,
+    Unavailable,
+    Verdict,
+)
+from gatekeeper.auth.passwords import (
+    check_hash,
+    has_control_character,
+    normalize,
+    verify_password,
+)
+from gatekeeper.auth.users import ConfiguredUsers, Decoys, UserSource
+from gatekeeper.config.model import Section
+
+#: Nobody's name and password are longer; what is, is not even decoded.
+_MAX_SIZE: Final = 8192
+
+_MALFORMED: Final = Deny("malformed_credentials", "The Basic credentials are malformed.")
+_WRONG: Final = Deny("wrong_password", "User name or password are wrong.")
+_BUSY: Final = Unavailable("busy", "Too many passwords are being checked. Try again.")
+
+
+def _check_user(text: str) -> str:
+    if not text or ":" in text or has_control_character(text):
+        raise ValueError("a user name is not empty and has no colon or control character")
+    if normalize(text) != text:
+        raise ValueError("a user name must be in Unicode normal form C")
+    return text
+
+
+class BasicSettings(Section):
+    """User name and password, as `curl -u` and browsers send them."""
+
+    users: dict[
+        Annotated[str, AfterValidator(_check_user)], Annotated[str, AfterValidator(check_hash)]
+    ] = Field(
+        default_factory=dict,
+        repr=False,
+        description="Users and their argon2id hashes, as `gatekeeper hash-password` prints them.",
+    )
+    realm: str = Field(
+        default="Service access",
+        pattern=r"^[ !#-\[\]-~]{1,100}$",  # what a quoted string holds without escapes
+        description="What the client shows when it asks for the password.",
+    )
+
+
+@implementer(IChecker)
+class BasicChecker:
+    """Asks the sources in order; the first that knows the user has the password's hash.
+
+    An unknown user and a wrong password are one answer, in the same time. The passwords of one
+    client wait in line behind each other, not before those of other clients.
+
+    :param decoys: stand in for unknown users.
+    :param queue: where the passwords are checked.
+    """
+
+    varies = frozenset[bytes]()
+
+    def __init__(
+        self,
+        name: str,
+        sources: Sequence[UserSource],
+        decoys: Decoys,
+        queue: HashingQueue[bool],
+        realm: str = "Service access",
+    ) -> None:
+        self.challenges = (b'Basic realm="%s", charset="UTF-8"' % realm.encode("ascii"),)
+        self._name = name
+        self._sources = tuple(sources)
+        self._decoys = decoys
+        self._queue = queue
+        self._flights: SingleFlight[tuple[str, str, str], Verdict] = SingleFlight()
+
+    @classmethod
+    def configured(cls, name: str, settings: BasicSettings) -> BasicChecker:
+        """The checker of a ``[checkers.NAME]`` table."""
+        hashes = settings.users
+        return cls(
+            name,
+            [ConfiguredUsers(hashes)],
+            Decoys(tuple(hashes.values())),
+            HashingQueue(ReactorThreads()),
+            settings.realm,
+        )
+
+    def __repr__(self) -> str:
+        return f"<basic checker {self._name!r}>"
+
+    def check(self, credentials: Credentials) -> Deny | Abstain | Deferred[Verdict]:
+        """See :class:`IChecker`."""
+        if credentials.scheme != b"basic":
+            return ABSTAIN
+        pair = read_basic(credentials)
+        if pair is None:
+            return _MALFORMED
+        key = (credentials.service, *pair)
+        return self._flights.join(key) or self._flights.lead(
+            key, Deferred.fromCoroutine(self._verify(*key, credentials.client))
+        )
+
+    def close(self) -> None:
+        """See :class:`IChecker`."""
+        self._queue.close()
+
+    async def _verify(self, service: str, user: str, password: str, client: str) -> Verdict:
+        found = await self._find(service, user)
+        hashed = self._decoys.hash_for(user) if found is None else found
+        try:
+            fits = await self._queue.submit(
+                client, user, partial(verify_password, password, hashed)
+            )
+        except OverloadError:
+            return _BUSY
+        return Grant(user=user) if fits else _WRONG
+
+    async def _find(self, service: str, user: str) -> str | None:
+        for source in self._sources:
+            found = source.find(service, user)
+            hashed = await found if isinstance(found, Deferred) else found
+            if hashed is not None:
+                return hashed
+        return None
+
+
+def read_basic(credentials: Credentials) -> tuple[str, str] | None:
+    """User name and password in normal form C; None where they break RFC 7617, section 2."""
+    token = credentials.token
+    if len(token) > _MAX_SIZE:
+        return None
+    try:
+        raw = binascii.a2b_base64(token, strict_mode=True)
+        text = raw.decode("utf-8")
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+    user, colon, password = text.partition(":")
+    # Strict mode lets the unused bits at the end be anything: one user, many spellings.
+    canonical = binascii.b2a_base64(raw, newline=False) == token
+    if not (canonical and user and colon) or has_control_character(text):
+        return None
+    return normalize(user), normalize(password)

@@ -1,0 +1,185 @@
+"""The checkers of one service, asked in order, and their cached verdicts."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterable, Sequence
+from functools import partial
+from hashlib import blake2b
+from typing import Final, TypeAlias
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from gatekeeper.auth.cache import VerdictCache
+from gatekeeper.auth.challenges import one_per_scheme
+from gatekeeper.auth.flight import SingleFlight
+from gatekeeper.auth.interfaces import (
+    CLIENT,
+    PEER_TRUSTED,
+    Abstain,
+    Credentials,
+    Deny,
+    Grant,
+    IChecker,
+    Unavailable,
+    Verdict,
+)
+
+#: What a chain says in the end.
+Decision: TypeAlias = Grant | Deny | Unavailable
+
+ANONYMOUS: Final = Grant()
+_FAILED: Final = Unavailable("checker_failed", "The credentials cannot be checked at the moment.")
+
+
+class Chain:
+    """Checkers in order: Abstain falls through, anything else is the answer.
+
+    :param name: tells this chain's verdicts in the cache from those of others; unique there.
+    :param checkers: asked in this order; none at all means that everybody may pass.
+    :param cache: where verdicts are kept, if every checker says what its verdicts depend on.
+
+    ``public`` tells whether there is no checker at all: the credential field is not ours then.
+    ``challenges`` are those of all checkers, one per scheme.
+    """
+
+    log = Logger()
+
+    def __init__(self, name: str, checkers: Sequence[IChecker], cache: VerdictCache) -> None:
+        self.name = name
+        self.public = not checkers
+        self.challenges = one_per_scheme(c for checker in checkers for c in checker.challenges)
+        self._checkers = tuple(checkers)
+        self._cache = cache
+        self._get = cache.get
+        self._secret = cache.secret_for(name)
+        self._flights: SingleFlight[bytes, Decision] = SingleFlight()
+        varies = [checker.varies for checker in checkers]
+        names = frozenset[bytes]().union(*(each for each in varies if each is not None))
+        self._cacheable = bool(checkers) and None not in varies
+        #: The credential field alone decides: the hot path looks at nothing else.
+        self._plain = self._cacheable and not names
+        self._by_client = CLIENT in names
+        self._by_trust = PEER_TRUSTED in names
+        self._field_names = names - {CLIENT, PEER_TRUSTED}
+        self._uncached: Grant | None = ANONYMOUS if self.public else None
+
+    def __repr__(self) -> str:
+        return f"<Chain {self.name!r}: {', '.join(map(repr, self._checkers)) or 'public'}>"
+
+    def lookup(
+        self,
+        presented: bytes,
+        fields: Iterable[tuple[bytes, bytes]] = (),
+        client: str = "",
+        peer_trusted: bool = False,
+    ) -> Grant | Deny | None:
+        """The answer, where it is known without asking; None: :meth:`check` it.
+
+        The parameters are the attributes of :class:`Credentials` that go by these names. Who
+        leaves out the last two gets None for verdicts that depend on them, at the worst.
+        """
+        if self._plain:
+            message = presented
+        elif self._cacheable:
+            message = self._message(presented, fields, client, peer_trusted)
+        else:
+            return self._uncached
+        return self._get(blake2b(message, key=self._secret, digest_size=16).digest())
+
+    def check(self, credentials: Credentials) -> Decision | Deferred[Decision]:
+        """Ask the checkers; the Deferred never fails, unless the caller cancels it.
+
+        Equal requests that come meanwhile wait for the same answer.
+        """
+        if not self._cacheable:
+            return ANONYMOUS if self.public else self._ask(credentials)
+        message = self._message(
+            credentials.presented, credentials.fields, credentials.client, credentials.peer_trusted
+        )
+        key = blake2b(message, key=self._secret, digest_size=16).digest()
+        waiter = self._flights.join(key)
+        if waiter is not None:
+            return waiter
+        generation = self._cache.generation
+        decision = self._ask(credentials)
+        if isinstance(decision, Deferred):
+            return self._flights.lead(key, decision.addCallback(self._keep, key, generation))
+        return self._keep(decision, key, generation)
+
+    def _message(
+        self,
+        presented: bytes,
+        fields: Iterable[tuple[bytes, bytes]],
+        client: str,
+        peer_trusted: bool,
+    ) -> bytes:
+        """All that the verdict depends on, in a form that no two different requests share."""
+        if self._plain:
+            return presented
+        return repr(
+            (
+                presented,
+                [field for field in fields if field[0] in self._field_names],
+                client if self._by_client else "",
+                peer_trusted if self._by_trust else False,
+            )
+        ).encode()
+
+    def _keep(self, decision: Decision, key: bytes, generation: int) -> Decision:
+        if not isinstance(decision, Unavailable):
+            self._cache.put(key, decision, generation)
+        return decision
+
+    def _ask(self, credentials: Credentials, first: int = 0) -> Decision | Deferred[Decision]:
+        for index in range(first, len(self._checkers)):
+            checker = self._checkers[index]
+            try:
+                verdict = checker.check(credentials)
+            except Exception:
+                return self._failed(checker, Failure())
+            if isinstance(verdict, Deferred):
+                verdict.addErrback(partial(self._failed, checker))
+                return verdict.addCallback(self._go_on, credentials, index)
+            if not isinstance(verdict, Abstain):
+                return self._checked(checker, verdict)
+        return self._nobody(credentials)
+
+    def _go_on(
+        self, verdict: Verdict, credentials: Credentials, index: int
+    ) -> Decision | Deferred[Decision]:
+        if isinstance(verdict, Abstain):
+            return self._ask(credentials, index + 1)
+        return self._checked(self._checkers[index], verdict)
+
+    def _checked(self, checker: IChecker, verdict: object) -> Decision:
+        """Fail closed, whatever else a checker may have answered."""
+        if isinstance(verdict, Grant | Deny | Unavailable):
+            return verdict
+        self.log.error(
+            "Checker {checker} answered with {kind}, which is no verdict",
+            checker=repr(checker),
+            kind=type(verdict).__qualname__,
+        )
+        return _FAILED
+
+    def _failed(self, checker: IChecker, failure: Failure) -> Decision:
+        # The type and the place, not the message: that may quote a credential.
+        frames = traceback.extract_tb(failure.getTracebackObject())
+        self.log.error(
+            "Checker {checker} failed: {kind} at {place}",
+            checker=repr(checker),
+            kind=failure.type.__qualname__ if failure.type else "unknown",
+            place=f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "unknown",
+        )
+        return _FAILED
+
+    def _nobody(self, credentials: Credentials) -> Deny:
+        """All abstained. A 401 needs a challenge (RFC 9110, 15.5.2): without one it is a 403."""
+        status = 401 if self.challenges else 403
+        if not credentials.presented:
+            return Deny("no_credentials", "Credentials are required.", status)
+        error = "invalid_token" if credentials.scheme == b"bearer" else ""
+        return Deny("invalid_credentials", "These credentials are not accepted.", status, error)

@@ -1,0 +1,223 @@
+"""What must be right between the tables of a configuration, once each one is right by itself.
+
+Every check yields problems. It looks at fields that are in order only, so that no problem is the
+mere consequence of another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from gatekeeper.config.checkers import CheckerTypes
+from gatekeeper.config.drafts import Draft, draft, drafts, sound
+from gatekeeper.config.messages import path_of, suggestion
+from gatekeeper.config.model import Demo, Listener, Management, Section, Service
+from gatekeeper.config.values import Address, check_name, parse_bind
+from gatekeeper.errors import ConfigurationError, Problem
+
+_FORWARD_ONLY = ("checkers", "credentials_from", "allow")
+
+Table = TypeVar("Table", bound=Section)
+Named = TypeVar("Named", Listener, Service)
+
+
+@dataclass(frozen=True, slots=True)
+class Drafts:
+    """The tables that are checked against each other. ``checkers``: the types as read, by name."""
+
+    listeners: list[Draft[Listener]]
+    services: list[Draft[Service]]
+    management: list[Draft[Management]]
+    demo: list[Draft[Demo]]
+    checkers: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> Drafts:
+        """Draft a raw tree: secrets in their places, paths absolute, not validated."""
+        return cls(
+            drafts(Listener, raw.get("listeners"), "listeners"),
+            drafts(Service, raw.get("services"), "services"),
+            _section(Management, raw, "management"),
+            _section(Demo, raw, "demo") if "demo" in raw else [],
+            _checker_types(raw.get("checkers")),
+        )
+
+
+def cross_check(raw: Mapping[str, Any], types: CheckerTypes) -> Iterator[Problem]:
+    """Everything that is wrong between the tables of a raw tree (see :meth:`Drafts.of`)."""
+    tables = Drafts.of(raw)
+    yield from _repeated_names(tables.listeners)
+    yield from _repeated_names(tables.services)
+    yield from _repeated_addresses(tables)
+    yield from _keys_of_another_role(tables.listeners)
+    yield from _unknown_listeners(tables)
+    yield from _unusable_checkers(tables, types)
+    yield from _trust_without_peers(tables)
+    yield from _conflicting_services(tables)
+    yield from _open_management(tables.management)
+    yield from _demo_without_users(tables)
+
+
+def _section(model: type[Table], raw: Mapping[str, Any], key: str) -> list[Draft[Table]]:
+    table = raw.get(key, {})
+    return [draft(model, table, key)] if isinstance(table, dict) else []
+
+
+def _checker_types(raw: Any) -> dict[str, Any]:
+    tables = raw.items() if isinstance(raw, dict) else ()
+    return {name: t.get("type") if isinstance(t, dict) else None for name, t in tables}
+
+
+def _repeated_names(tables: Iterable[Draft[Named]]) -> Iterator[Problem]:
+    first: dict[str, str] = {}
+    for path, table in sound(tables, "name"):
+        earlier = first.setdefault(table.name, path)
+        if earlier != path:
+            yield Problem(f"{path}.name", f"`{table.name}` is the name of {earlier} already")
+
+
+def _repeated_addresses(tables: Drafts) -> Iterator[Problem]:
+    bound = [(f"{path}.bind", item.bind) for path, item in sound(tables.listeners, "bind")]
+    bound += [(f"{path}.bind", item.bind) for path, item in sound(tables.management, "bind")]
+    bound += [(f"{path}.origin", item.origin) for path, item in sound(tables.demo, "origin")]
+    first: dict[Address, str] = {}
+    for path, text in bound:
+        if text == "none" or (address := parse_bind(text)).port == 0:
+            continue
+        if address.host == "localhost":
+            address = address._replace(host="127.0.0.1")
+        earlier = first.setdefault(address, path)
+        if earlier != path:
+            yield Problem(path, f"`{text}` is the address of `{earlier}` already")
+
+
+def _keys_of_another_role(listeners: list[Draft[Listener]]) -> Iterator[Problem]:
+    for path, listener in sound(listeners, "role"):
+        if listener.role == "gateway":
+            for key in _FORWARD_ONLY:
+                if key in listener.model_fields_set:
+                    yield Problem(f"{path}.{key}", 'belongs to a listener with role = "forward"')
+    for path, listener in sound(listeners, "role", "checkers"):
+        if listener.role == "forward" and listener.checkers is None:
+            yield Problem(f"{path}.checkers", 'is required where role = "forward"')
+
+
+def _unknown_listeners(tables: Drafts) -> Iterator[Problem]:
+    if len(list(sound(tables.listeners, "name", "role"))) < len(tables.listeners):
+        return  # a name that cannot be read may be the one that is asked for
+    roles = {listener.name: listener.role for _, listener in sound(tables.listeners)}
+    gateways = [name for name, role in roles.items() if role == "gateway"]
+    for path, service in sound(tables.services, "listeners"):
+        for i, name in enumerate(service.listeners or ()):
+            if name not in roles:
+                near = suggestion(name, gateways)
+                yield Problem(f"{path}.listeners[{i}]", f"no listener is called `{name}`{near}")
+            elif roles[name] != "gateway":
+                yield Problem(f"{path}.listeners[{i}]", f"`{name}` is not a gateway")
+
+
+def _unusable_checkers(tables: Drafts, types: CheckerTypes) -> Iterator[Problem]:
+    for path, entry in _checker_entries(tables):
+        scheme, separator, _ = entry.partition("://")
+        if not separator:
+            yield from _unknown_checker(path, entry, tables.checkers)
+        elif scheme not in types.schemes:
+            known = ", ".join(f"`{name}://`" for name in sorted(types.schemes)) or "none"
+            yield Problem(path, f"no checker has a URL of this scheme; known: {known}")
+        else:
+            yield from _unusable_url(path, entry, types)
+
+
+def _checker_entries(tables: Drafts) -> Iterator[tuple[str, str]]:
+    for path, listener in sound(tables.listeners, "checkers"):
+        for i, entry in enumerate(listener.checkers or ()):
+            yield f"{path}.checkers[{i}]", entry
+    for path, service in sound(tables.services, "checkers"):
+        for i, entry in enumerate(service.checkers):
+            yield f"{path}.checkers[{i}]", entry
+
+
+def _unknown_checker(path: str, name: str, known: Iterable[str]) -> Iterator[Problem]:
+    if name in known:
+        return
+    try:
+        check_name(name)
+    except ValueError:
+        # Not shown: it may be a URL with a slip in it, and the URL may hold a secret.
+        yield Problem(path, "must be the name of a checker or a URL such as `trust://`")
+    else:
+        near = suggestion(name, known)
+        yield Problem(path, f"there is no table `checkers.{name}`{near}")
+
+
+def _unusable_url(path: str, url: str, types: CheckerTypes) -> Iterator[Problem]:
+    scheme = url.partition("://")[0]
+    try:
+        types.schemes[scheme](url)
+    except ConfigurationError as error:
+        for problem in error.problems:
+            yield Problem(f"{path}.{problem.path}" if problem.path else path, problem.message)
+
+
+def _trust_without_peers(tables: Drafts) -> Iterator[Problem]:
+    """`trust://` believes what the peer says, so it needs to be said who the peer may be."""
+    for path, listener in sound(tables.listeners, "checkers", "trusted_peers"):
+        for i, entry in enumerate(listener.checkers or ()):
+            if _trusts(entry) and not listener.trusted_peers:
+                yield Problem(f"{path}.checkers[{i}]", "`trust://` needs `trusted_peers`")
+    gateways = [
+        (path, listener)
+        for path, listener in sound(tables.listeners, "name", "role", "trusted_peers")
+        if listener.role == "gateway"
+    ]
+    for path, service in sound(tables.services, "checkers", "listeners"):
+        for i, entry in enumerate(service.checkers):
+            if not _trusts(entry):
+                continue
+            for where, gateway in gateways:
+                found = service.listeners is None or gateway.name in service.listeners
+                if found and not gateway.trusted_peers:
+                    message = f"`trust://` needs `trusted_peers` in {where} (`{gateway.name}`)"
+                    yield Problem(f"{path}.checkers[{i}]", message)
+
+
+def _trusts(entry: str) -> bool:
+    return entry.partition("://")[:2] == ("trust", "://")
+
+
+def _conflicting_services(tables: Drafts) -> Iterator[Problem]:
+    gateways = {
+        listener.name
+        for _, listener in sound(tables.listeners, "name", "role")
+        if listener.role == "gateway"
+    }
+    first: dict[tuple[str, str, str], str] = {}
+    for path, service in sound(tables.services, "from_", "hosts", "listeners"):
+        # Services without `listeners` meet each other even where no gateway is.
+        places = {*gateways, "*"} if service.listeners is None else set(service.listeners)
+        earlier = {
+            first.setdefault((place, host, service.from_), path)
+            for place in places
+            for host in service.hosts or ("",)
+        }
+        for other in sorted(earlier - {path}):
+            message = f"{other} has the same `from` for the same host on the same listener"
+            yield Problem(f"{path}.from", message)
+
+
+def _open_management(management: list[Draft[Management]]) -> Iterator[Problem]:
+    for path, table in sound(management, "bind", "auth"):
+        if table.auth == "none" and table.bind != "none" and not parse_bind(table.bind).loopback:
+            message = "`none` is for a loopback address only; change it, or `management.bind`"
+            yield Problem(f"{path}.auth", message)
+
+
+def _demo_without_users(tables: Drafts) -> Iterator[Problem]:
+    for path, demo in sound(tables.demo, "users"):
+        if demo.users not in tables.checkers:
+            message = f"there is no table `{path_of(('checkers', demo.users))}`"
+            yield Problem(f"{path}.users", message)
+        elif tables.checkers[demo.users] not in (None, "basic"):
+            yield Problem(f"{path}.users", f'`{demo.users}` is not a checker with type = "basic"')

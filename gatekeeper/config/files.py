@@ -1,0 +1,77 @@
+"""Certificates, keys and authorities: that a listener names what it needs, and it can be read."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gatekeeper.config.drafts import Draft, draft, drafts, sound
+from gatekeeper.config.model import TLS, Certificate, Service
+from gatekeeper.errors import Problem
+
+Pair = TypeVar("Pair", TLS, Certificate)
+
+
+def check_files(raw: Mapping[str, Any]) -> Iterator[Problem]:
+    """What is wrong with the files of a raw tree whose paths are absolute."""
+    yield from _state_dir(raw.get("state_dir"))
+    listeners = raw.get("listeners")
+    for i, listener in enumerate(listeners if isinstance(listeners, list) else ()):
+        table = listener.get("tls") if isinstance(listener, dict) else None
+        if isinstance(table, dict):
+            path = f"listeners[{i}].tls"
+            yield from _tls(draft(TLS, table, path))
+            yield from _pairs(drafts(Certificate, table.get("sni"), f"{path}.sni"))
+    for path, service in sound(drafts(Service, raw.get("services"), "services"), "ca_file"):
+        yield from _unreadable(f"{path}.ca_file", service.ca_file)
+
+
+def _state_dir(value: Any) -> Iterator[Problem]:
+    if not isinstance(value, str):
+        return
+    try:
+        is_directory = stat.S_ISDIR(os.stat(value).st_mode)
+    except FileNotFoundError:
+        return  # it is made at the first start
+    except OSError as error:
+        yield Problem("state_dir", f"`{value}` cannot be used: {error.strerror}")
+    except ValueError:
+        yield Problem("state_dir", "is not a path")
+    else:
+        if not is_directory:
+            yield Problem("state_dir", f"`{value}` is not a directory")
+
+
+def _tls(tls: Draft[TLS]) -> Iterator[Problem]:
+    yield from _pairs([tls])
+    for path, table in sound([tls], "certificate", "key", "self_signed"):
+        given = {"certificate": table.certificate, "key": table.key}
+        missing = [name for name, file in given.items() if file is None]
+        if table.self_signed and len(missing) < 2:
+            yield Problem(path, "has both `self_signed` and `certificate` or `key`; keep one")
+        elif not table.self_signed and len(missing) == 2:
+            yield Problem(path, "needs `certificate` and `key`, or `self_signed = true`")
+        elif not table.self_signed and missing:
+            yield Problem(f"{path}.{missing[0]}", "is required beside the other half of the pair")
+
+
+def _pairs(tables: Iterable[Draft[Pair]]) -> Iterator[Problem]:
+    for path, table in sound(tables, "certificate"):
+        yield from _unreadable(f"{path}.certificate", table.certificate)
+    for path, table in sound(tables, "key"):
+        yield from _unreadable(f"{path}.key", table.key)
+
+
+def _unreadable(path: str, file: Path | None) -> Iterator[Problem]:
+    if file is None:
+        return
+    try:
+        with file.open("rb") as content:
+            content.read(1)
+    except OSError as error:
+        yield Problem(path, f"`{file}` cannot be read: {error.strerror}")
+    except ValueError:
+        yield Problem(path, "is not a path")

@@ -1,0 +1,259 @@
+"""The daemon: one service that starts and stops everything in order.
+
+Start: the store (tried again until it is there), flushing, then the listeners. Stop: no new
+connections, running exchanges finish (up to ``timeouts.drain``), the last flush, the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+from typing import Any, Final
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from gatekeeper import __version__
+from gatekeeper.assembly import Assembly
+from gatekeeper.auth.cache import VerdictCache
+from gatekeeper.auth.registry import close_checkers, make_checkers, reload_checkers
+from gatekeeper.config.model import Settings
+from gatekeeper.demo import demo_origin_service
+from gatekeeper.errors import ConfigurationError, Problem, StoreError
+from gatekeeper.management.service import ManagementService, management_service
+from gatekeeper.net.listeners import Connections, Listener, bind
+from gatekeeper.net.resolver import Resolver
+from gatekeeper.net.sweep import Sweep
+from gatekeeper.net.tls import ServerTLS
+from gatekeeper.plane import Plane
+from gatekeeper.store.opening import make_store
+from gatekeeper.usage.accesslog import open_access_log
+from gatekeeper.usage.counters import Counters
+from gatekeeper.usage.flushing import Flusher
+from gatekeeper.usage.meter import Meter
+
+log = Logger()
+
+_STORE_RETRY: Final = 5.0  # seconds
+_FILES_CHECKED: Final = 1.0  # seconds between two looks at key files and certificates
+
+
+class Daemon(Service):
+    """Everything, put together from the settings; ports are bound when it is made.
+
+    :raises ConfigurationError: what cannot be used, all of a kind at once.
+    """
+
+    name = "gatekeeper"
+
+    def __init__(self, settings: Settings, reactor: Any, loop: asyncio.AbstractEventLoop) -> None:
+        self.settings = settings
+        self._reactor = reactor
+        self._loop = loop
+        _make_state_dir(settings)
+        self._checkers = make_checkers(settings)
+        self._cache = VerdictCache(
+            settings.cache.size, settings.cache.ttl, settings.cache.negative_ttl
+        )
+        self.counters = Counters(settings.usage.max_paths, settings.usage.max_pending)
+        self.meter = Meter(self.counters, loop.call_soon)
+        self._access_log = open_access_log(settings.log.access, loop.call_soon, loop.time)
+        self._store = make_store(settings.store, reactor)
+        self._store_open = False
+        self._flusher = Flusher(self._store, self.counters, reactor, settings.usage.flush_interval)
+        self.plane = Plane(
+            sweep=Sweep(loop.time),
+            limits=settings.limits,
+            timeouts=settings.timeouts,
+            meter=self.meter if settings.usage.enabled else None,
+            access_log=self._access_log,
+        )
+        self.connections = Connections(settings.limits, loop.call_soon)
+        self._resolver = Resolver(loop, timeout=settings.timeouts.connect)
+        self.listeners: list[Listener] = []
+        self._assembly = self._bind()
+        self._management = self._bind_management()
+        self._demo = demo_origin_service(settings.demo.origin) if settings.demo else None
+        self._sweeping = LoopingCall(self.plane.sweep.run)
+        self._checking_files = LoopingCall(self._check_files)
+        self._stopping = False
+
+    # --- putting together -----------------------------------------------------------------
+
+    def _bind(self) -> Assembly:
+        """Bind every listener; a forward proxy must know all our addresses."""
+        settings = self.settings
+        problems: list[Problem] = []
+        sockets = []
+        for number, listener in enumerate(settings.listeners):
+            try:
+                tls = (
+                    ServerTLS(listener.tls, settings.state_dir, listener.name)
+                    if listener.tls
+                    else None
+                )
+                sockets.append((listener, bind(listener.bind, "bind"), tls))
+            except ConfigurationError as error:
+                problems += [
+                    Problem(f"listeners[{number}].{problem.path}", problem.message)
+                    for problem in error.problems
+                ]
+        if problems:
+            raise ConfigurationError(problems)
+        addresses = [listening.getsockname()[:2] for _, listening, _ in sockets]
+        assembly = Assembly(
+            settings,
+            self.plane,
+            self._checkers,
+            self._cache,
+            self._loop,
+            self._resolver,
+            addresses,
+        )
+        for listener, listening, tls in sockets:
+            door = assembly.door(listener)
+            self.listeners.append(Listener(listening, door, self.plane, self.connections, tls))
+        return assembly
+
+    def _bind_management(self) -> ManagementService | None:
+        where = self.settings.management.bind
+        if where == "none":
+            return None
+        return management_service(where, {"store": self._store_problem, "usage": self._full})
+
+    def _store_problem(self) -> str | Deferred[str | None] | None:
+        if not self._store_open:
+            return "the store has not been reached yet"
+        return self._store.ping().addCallbacks(lambda _: None, lambda f: f.getErrorMessage())
+
+    def _full(self) -> str | None:
+        return "too much usage waits for the store" if self.meter.full else None
+
+    # --- starting -------------------------------------------------------------------------
+
+    def startService(self) -> None:
+        """Begin, as soon as the reactor runs."""
+        super().startService()  # type: ignore[no-untyped-call]
+        self._reactor.callWhenRunning(self._begin)
+
+    def _begin(self) -> None:
+        # Started together: a store that is away is no reason not to serve.
+        ensureDeferred(self._open_store()).addErrback(self._give_up)
+        ensureDeferred(self._open_doors()).addErrback(self._give_up)
+
+    async def _open_store(self) -> None:
+        while not self._stopping:
+            try:
+                await self._store.open()
+            except StoreError as error:
+                log.error("The store cannot be reached; trying again: {error}", error=error)
+                await deferLater(self._reactor, _STORE_RETRY)
+            else:
+                self._store_open = True
+                self._flusher.start()
+                return
+
+    async def _open_doors(self) -> None:
+        for looping, interval in (
+            (self._sweeping, self.plane.sweep.interval),
+            (self._checking_files, _FILES_CHECKED),
+        ):
+            looping.clock = self._reactor
+            looping.start(interval, now=False)
+        for service in (self._management, self._demo):
+            if service is not None:
+                service.startService()
+        for listener in self.listeners:
+            await Deferred.fromFuture(
+                asyncio.ensure_future(listener.start(self._loop), loop=self._loop)
+            )
+            log.info(
+                "{role} {name} listens on {address}",
+                role="Forward proxy" if listener.door.is_proxy else "Gateway",
+                name=listener.door.name,
+                address=f"{listener.address[0]}:{listener.address[1]}",
+            )
+        log.info("gatekeeper {version} is ready", version=__version__)
+
+    def _give_up(self, failure: Failure) -> None:
+        """The daemon cannot run: end with a status that is not 0."""
+        if failure.check(ConfigurationError):
+            log.critical("Cannot start: {problem}", problem=failure.getErrorMessage())
+        else:
+            log.failure("Cannot start", failure)
+        atexit.register(os._exit, 1)
+        self._reactor.stop()
+
+    def _check_files(self) -> None:
+        """Key files and certificates may have changed."""
+        try:
+            if reload_checkers(self._checkers):
+                self._cache.clear()
+            for listener in self.listeners:
+                if listener.tls is not None:
+                    listener.tls.reload_if_changed()
+        except Exception:
+            log.failure("Changed files could not be read")
+
+    # --- stopping -------------------------------------------------------------------------
+
+    def stopService(self) -> Deferred[None]:
+        """Drain, flush, close."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        return ensureDeferred(self._stop())
+
+    async def _stop(self) -> None:
+        self._stopping = self.plane.draining = True
+        if self._management is not None:
+            self._management.drain()
+        for listener in self.listeners:
+            listener.stop()
+        await self._drain()
+        self.meter.drain()
+        if self._store_open:
+            await self._flusher.stop()
+            await self._store.close()
+        for looping in (self._sweeping, self._checking_files):
+            if looping.running:
+                looping.stop()
+        self._assembly.close()
+        self._resolver.close()
+        close_checkers(self._checkers)
+        if self._access_log is not None:
+            self._access_log.close()
+        for service in (self._management, self._demo):
+            if service is not None and service.running:
+                await service.stopService()
+        log.info("gatekeeper has stopped")
+
+    async def _drain(self) -> None:
+        """Wait for what runs, then cut it."""
+        empty: Deferred[None] = Deferred()
+
+        def done() -> None:
+            if not empty.called:
+                empty.callback(None)
+
+        if len(self.connections):
+            log.info("Draining {count} connections", count=len(self.connections))
+        timer = self._reactor.callLater(self.settings.timeouts.drain, done)
+        self.connections.drain(done)
+        await empty
+        if timer.active():
+            timer.cancel()
+        for exchange in list(self.plane.live):
+            exchange.cut("shutdown")
+        for connection in list(self.connections.open):
+            connection.transport.abortConnection()
+
+
+def _make_state_dir(settings: Settings) -> None:
+    try:
+        settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        reason = f"cannot be made: {error.strerror}"
+        raise ConfigurationError([Problem("state_dir", reason)]) from error

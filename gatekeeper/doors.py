@@ -1,0 +1,308 @@
+"""The two ways in: what a request on a listener means.
+
+A door turns a request's head into a :class:`Request`: the one canonical URL, the route, and the
+credentials that were presented. It also says which forwarding fields go upstream.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, ClassVar, Final, TypeAlias
+
+from twisted.internet.defer import Deferred
+
+from gatekeeper.errors import ProtocolError, Refusal
+from gatekeeper.http.fields import list_members
+from gatekeeper.http.heads import RequestHead, bad_request
+from gatekeeper.http.target import Authority, Target, parse_authority, parse_target
+from gatekeeper.routing import Route, RoutingTable
+
+if TYPE_CHECKING:
+    from gatekeeper.exchange import Exchange
+    from gatekeeper.net.pool import Origin
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_PROXY_AUTHORIZATION: Final = "proxy-authorization"
+_SERVICE_PORTS: Final = frozenset({None, 80, 443})
+_ALLOW: Final = ((b"allow", b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"),)
+
+
+class Request:
+    """A request, understood.
+
+    ``path`` and ``query`` are canonical; ``authority`` is what was asked for (``None``: an
+    HTTP/1.0 request without Host). ``label`` is the path as it is metered and logged. ``presented``
+    is the credential field's value, ``b""`` for none.
+    """
+
+    __slots__ = (
+        "authority",
+        "consumes_authorization",
+        "host_field",
+        "label",
+        "path",
+        "presented",
+        "query",
+        "route",
+    )
+
+    def __init__(
+        self,
+        route: Route,
+        authority: Authority | None,
+        path: bytes,
+        query: bytes,
+        host_field: bytes,
+        label: str,
+        presented: bytes,
+        consumes_authorization: bool,
+    ) -> None:
+        self.route = route
+        self.authority = authority
+        self.path = path
+        self.query = query
+        self.host_field = host_field
+        self.label = label
+        self.presented = presented
+        self.consumes_authorization = consumes_authorization
+
+    @property
+    def host_label(self) -> str:
+        """The host asked for, as the access log shows it."""
+        return self.authority.encode().decode("ascii") if self.authority else ""
+
+
+class Door:
+    """What both doors have in common.
+
+    ``pseudonym`` is our name in Via; ``trusted`` the networks whose forwarding fields we believe.
+    """
+
+    is_proxy: ClassVar[bool] = False
+
+    def __init__(
+        self, name: str, scheme: bytes, pseudonym: bytes, trusted: Sequence[Network]
+    ) -> None:
+        self.name = name
+        self.scheme = scheme
+        self._pseudonym = pseudonym
+        self._trusted = tuple(trusted)
+        self.trusts: Callable[[str], bool] = lru_cache(maxsize=4096)(self._is_trusted)
+
+    def understand(self, head: RequestHead) -> Request:
+        """What this request means here.
+
+        :raises Refusal: 400, 404, 405, 421 or 508.
+        """
+        raise NotImplementedError
+
+    def dial(self, exchange: Exchange) -> Deferred[Origin | None]:
+        """Where a request goes whose route has no fixed origin; ``None`` when it is a tunnel."""
+        raise NotImplementedError
+
+    def _check(self, head: RequestHead) -> None:
+        if head.method == b"TRACE":
+            raise Refusal("trace", "TRACE is not allowed", status=405, fields=_ALLOW)
+        if head.via is not None and self._pseudonym in head.via:
+            raise Refusal("loop", "the request has been here before", status=508)
+
+    def _is_trusted(self, peer: str) -> bool:
+        if not self._trusted:
+            return False
+        address = ipaddress.ip_address(peer)
+        return any(address in network for network in self._trusted)
+
+    def client_address(self, peer: str, head: RequestHead) -> str:
+        """The real client's address: the peer's, or what a trusted peer says.
+
+        A trusted peer's single ``X-Real-IP`` wins; else ``X-Forwarded-For``: of one or two
+        addresses the first, of three or more the last but one. What is no address is ignored.
+        """
+        if not self.trusts(peer):
+            return peer
+        real = head.values(b"x-real-ip")
+        if len(real) == 1 and (address := _address(real[0])):
+            return address
+        chain = list_members(head.values(b"x-forwarded-for"))
+        if chain:
+            said = _address(chain[0] if len(chain) < 3 else chain[-2])
+            if said:
+                return said
+        return peer
+
+    def forwarding_fields(self, peer: str, head: RequestHead, request: Request) -> bytes:
+        """``X-Forwarded-For``, ``-Proto`` and ``-Host`` for the upstream, as lines."""
+        addresses = peer.encode("ascii")
+        scheme = self.scheme
+        host = request.authority.encode() if request.authority is not None else b""
+        if self._trusted and self.trusts(peer):
+            earlier = [value for value in head.values(b"x-forwarded-for") if value]
+            addresses = b", ".join([*earlier, addresses])
+            said = head.values(b"x-forwarded-proto")
+            if len(said) == 1 and said[0] in (b"http", b"https"):
+                scheme = said[0]
+            said = head.values(b"x-forwarded-host")
+            if len(said) == 1:
+                host = said[0]
+        return b"x-forwarded-for: %b\r\nx-forwarded-proto: %b\r\nx-forwarded-host: %b\r\n" % (
+            addresses,
+            scheme,
+            host,
+        )
+
+
+def _address(value: bytes) -> str | None:
+    try:
+        return str(ipaddress.ip_address(value.decode("ascii").strip()))
+    except ValueError:
+        return None
+
+
+class Gateway(Door):
+    """The reverse proxy: origin-form requests for the services that are found here."""
+
+    def __init__(
+        self,
+        name: str,
+        scheme: bytes,
+        pseudonym: bytes,
+        trusted: Sequence[Network],
+        routes: RoutingTable,
+    ) -> None:
+        super().__init__(name, scheme, pseudonym, trusted)
+        self.routes = routes
+
+    def understand(self, head: RequestHead) -> Request:
+        """Find the service. An absolute-form target's authority goes before Host."""
+        self._check(head)
+        if head.method == b"CONNECT":
+            raise Refusal("connect", "this is no proxy", status=405, fields=_ALLOW)
+        authority = parse_authority(head.host) if head.host is not None else None
+        target = parse_target(head.target)
+        if target.authority is not None:
+            if target.scheme not in (b"http", b"https"):
+                raise Refusal("misdirected", "this scheme is not served here", status=421)
+            authority = target.authority
+        route = self.routes.find(authority.host if authority else None, target.path)
+        return Request(
+            route,
+            authority,
+            target.path,
+            target.query,
+            route.host_field,
+            target.path.decode("ascii"),
+            head.authorization or b"",
+            route.chain is not None,
+        )
+
+
+class ForwardProxy(Door):
+    """The forward proxy: absolute-form http requests and CONNECT.
+
+    ``route`` is for requests that belong to no service, ``services`` finds those that do, by the
+    host names in the configuration. ``connect`` reaches the destinations.
+    """
+
+    is_proxy: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        name: str,
+        scheme: bytes,
+        pseudonym: bytes,
+        trusted: Sequence[Network],
+        route: Route,
+        services: RoutingTable,
+        service_ports: frozenset[int],
+        credentials_from: Sequence[str],
+        dial: Callable[[Exchange], Deferred[Origin | None]],
+    ) -> None:
+        super().__init__(name, scheme, pseudonym, trusted)
+        self._route = route
+        self._services = services
+        self._service_ports = _SERVICE_PORTS | service_ports
+        self._credentials_from = tuple(credentials_from)
+        self._dial = dial
+
+    def dial(self, exchange: Exchange) -> Deferred[Origin | None]:
+        """Check the destination, and find or make the way there."""
+        return self._dial(exchange)
+
+    def understand(self, head: RequestHead) -> Request:
+        """Find what is asked for: a configured service, or somewhere else."""
+        self._check(head)
+        if head.host is not None:
+            parse_authority(head.host)
+        if head.method == b"CONNECT":
+            return self._understand_connect(head)
+        if head.target.startswith(b"/") or head.target == b"*":
+            raise ProtocolError(
+                "not_a_proxy_request", "this is a proxy: the target must be a full URL"
+            )
+        target = parse_target(head.target)
+        authority = target.authority
+        if authority is None or target.scheme not in (b"http", b"https"):
+            raise bad_request("the target is not an http URL")
+        if authority.port in self._service_ports and self._services.names(authority.host):
+            return self._understand_service(head, target, authority)
+        if target.scheme == b"https":
+            raise bad_request("use CONNECT to reach an https origin through this proxy")
+        presented, source = self._presented(head, self._credentials_from)
+        label = (authority.encode(80) + target.path).decode("ascii")
+        return Request(
+            self._route,
+            authority,
+            target.path,
+            target.query,
+            authority.encode(80),
+            label,
+            presented,
+            source != _PROXY_AUTHORIZATION,
+        )
+
+    def _understand_service(
+        self, head: RequestHead, target: Target, authority: Authority
+    ) -> Request:
+        route = self._services.find(authority.host, target.path)
+        sources = (*self._credentials_from, "authorization")
+        return Request(
+            route,
+            authority,
+            target.path,
+            target.query,
+            route.host_field,
+            target.path.decode("ascii"),
+            self._presented(head, sources)[0],
+            route.chain is not None,
+        )
+
+    def _understand_connect(self, head: RequestHead) -> Request:
+        authority = parse_authority(head.target)
+        if authority.port is None:
+            raise bad_request("CONNECT needs a port")
+        if head.length != 0:
+            raise bad_request("CONNECT has no body")
+        presented, source = self._presented(head, self._credentials_from)
+        label = authority.encode()
+        return Request(
+            self._route,
+            authority,
+            b"",
+            b"",
+            label,
+            label.decode("ascii"),
+            presented,
+            source != _PROXY_AUTHORIZATION,
+        )
+
+    def _presented(self, head: RequestHead, sources: Sequence[str]) -> tuple[bytes, str]:
+        for source in sources:
+            value = (
+                head.proxy_authorization if source == _PROXY_AUTHORIZATION else head.authorization
+            )
+            if value:
+                return value, source
+        return b"", _PROXY_AUTHORIZATION

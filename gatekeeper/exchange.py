@@ -1,0 +1,544 @@
+"""One request and its response, from the first byte in to the last byte out.
+
+:meth:`Exchange.begin` is the line of the whole project, read downwards: the canonical URL, the
+route, the credentials, the chain's verdict, authorization, admission, the upstream, and the one
+:meth:`Exchange.finish`. The common way (verdict cached, connection pooled) runs straight through
+it: no Deferred, no task, no timer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from gatekeeper.auth.chain import Decision
+from gatekeeper.auth.interfaces import Credentials, Deny, Grant, Unavailable
+from gatekeeper.errors import Refusal, UpstreamError
+from gatekeeper.http.bodies import chunk, last_chunk
+from gatekeeper.http.fields import Fields, encode, normalize
+from gatekeeper.http.heads import RequestHead, ResponseHead
+from gatekeeper.replies import make_reply, unauthorized
+from gatekeeper.usage.accesslog import AccessEntry
+from gatekeeper.usage.records import UsageRecord
+
+if TYPE_CHECKING:
+    from gatekeeper.doors import Door, Request
+    from gatekeeper.net.pool import Origin
+    from gatekeeper.net.transports import LoopTransport
+    from gatekeeper.net.upstream import UpstreamConnection
+    from gatekeeper.plane import Plane
+
+log = Logger()
+
+PUBLIC: Final = Grant(consumed=False)
+_SAFE: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
+_BODY_EXPECTED: Final = frozenset({b"POST", b"PUT", b"PATCH"})
+_TRACEPARENT: Final = re.compile(
+    rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}|"
+    rb"(?!00|ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
+)
+
+
+#: Called once with bytes from the client, bytes to the client, and why it ended.
+OnEnd: TypeAlias = Callable[[int, int, str], None]
+
+
+class Cuttable(Protocol):
+    """A tunnel."""
+
+    def cut(self, reason: str) -> None:
+        """End it now."""
+
+
+class ClientSide(Protocol):
+    """Where the request came from and the response goes: an HTTP/1 connection."""
+
+    door: Door
+    peer: str
+    transport: LoopTransport
+
+    def start_body(self) -> None:
+        """Deliver the request's body to ``exchange.request_data`` from now on."""
+
+    def send_informational(self, head: ResponseHead) -> None:
+        """Send a 1xx response."""
+
+    def send_response(
+        self,
+        status: int,
+        reason: bytes,
+        fields: Fields,
+        length: int | None,
+        body: bytes,
+        done: bool,
+    ) -> None:
+        """Send the response's head and the body's first piece; ``length`` of the whole body."""
+
+    def send_data(self, payload: bytes, done: bool, trailers: Fields) -> None:
+        """Send more of the response's body; ``done`` with the last piece."""
+
+    def abort(self) -> None:
+        """Break the connection: the client must not take what it has for the whole."""
+
+    def become_tunnel(
+        self, upstream: LoopTransport, answer: bytes, data: bytes, idle_timeout: float, end: OnEnd
+    ) -> Cuttable:
+        """Send ``answer`` and ``data`` (from the upstream), then join the two connections."""
+
+
+class Exchange:
+    """See the module. Attributes that are not set are the class's: an exchange is made often."""
+
+    request: Request
+    grant: Grant = PUBLIC
+    upstream: UpstreamConnection | None = None
+    tunnel: Cuttable | None = None
+    waiting_at: Origin | None = None
+    dialing: Deferred[Any] | None = None
+    status = 0
+    upstream_status = 0
+    bytes_in = 0
+    bytes_out = 0
+    finished = False
+    authorized = False  # the request counts as usage
+    responding = False  # the final response's head has gone out
+    body_sent = False  # some of the request's body has gone to the upstream
+    retried = False
+
+    def __init__(self, plane: Plane, client: ClientSide, head: RequestHead) -> None:
+        self.plane = plane
+        self.client = client
+        self.head = head
+        self.id = plane.next_id()
+        self.start = plane.monotonic()
+        plane.live.add(self)
+
+    def __repr__(self) -> str:
+        return f"<Exchange {self.id} {self.head.method.decode('latin-1')} {self.status or 'open'}>"
+
+    # --- the line -------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Take the request from its head to the upstream, or refuse it."""
+        try:
+            request = self.request = self.client.door.understand(self.head)
+            if self.head.unknown_expectation:
+                raise Refusal("unknown_expectation", "the expectation is not known", status=417)
+            route = request.route
+            chain = route.chain
+            if chain is None or self.head.method in route.open_methods:
+                self._granted(PUBLIC)
+                return
+            door, peer = self.client.door, self.client.peer
+            verdict = chain.lookup(
+                request.presented,
+                self.head.fields,
+                door.client_address(peer, self.head),
+                door.trusts(peer),
+            )
+        except Refusal as refusal:
+            self.refuse(refusal)
+            return
+        if verdict is not None:
+            self._decided(verdict)
+            return
+        asked = chain.check(self._credentials())
+        if isinstance(asked, Deferred):
+            asked.addCallbacks(self._decided, self._broken)
+        else:
+            self._decided(asked)
+
+    def _credentials(self) -> Credentials:
+        request, client = self.request, self.client
+        return Credentials(
+            presented=request.presented,
+            fields=tuple(self.head.fields),
+            method=self.head.method,
+            url=request.path + request.query,
+            service=request.route.name,
+            peer=client.peer,
+            client=client.door.client_address(client.peer, self.head),
+            peer_trusted=client.door.trusts(client.peer),
+        )
+
+    def _decided(self, verdict: Decision) -> None:
+        if self.finished:
+            return
+        try:
+            if isinstance(verdict, Grant):
+                self._granted(verdict)
+            elif isinstance(verdict, Unavailable):
+                raise Refusal(verdict.reason, verdict.detail, status=503, fields=_RETRY)
+            else:
+                raise self._unauthorized(verdict)
+        except Refusal as refusal:
+            self.refuse(refusal)
+
+    def _unauthorized(self, verdict: Deny) -> Refusal:
+        chain = self.request.route.chain
+        challenges = chain.challenges if chain is not None else ()
+        return unauthorized(verdict, challenges, proxy=self.client.door.is_proxy)
+
+    def _granted(self, grant: Grant) -> None:
+        """Authorization and admission, then on to the upstream.
+
+        :raises Refusal: 403, 413 or 503.
+        """
+        self.grant = grant
+        request = self.request
+        route = request.route
+        if route.access is not None:
+            denied = route.access.decide(self.head.method, request.path, grant.groups)
+            if denied is not None:
+                raise self._unauthorized(denied)
+        length = self.head.length
+        if route.max_body is not None and length is not None and length > route.max_body:
+            raise Refusal("body_too_large", "the request's body is too large", status=413)
+        meter = self.plane.meter
+        if meter is not None and meter.full:
+            raise Refusal("usage_full", "usage cannot be counted now", status=503, fields=_RETRY)
+        self.authorized = True
+        self._forward()
+
+    def _forward(self) -> None:
+        """Get a connection to where the request goes.
+
+        :raises Refusal: 403 or 502 where there is none.
+        """
+        origin = self.request.route.origin
+        if origin is None:
+            self.dialing = self.client.door.dial(self)
+            self.dialing.addCallbacks(self._dialed, self._broken)
+            return
+        self._lease(origin)
+
+    def _dialed(self, origin: Origin | None) -> None:
+        """A forward proxy's destination was found good; without an origin, it is a tunnel's."""
+        self.dialing = None
+        if origin is None or self.finished:
+            return
+        try:
+            self._lease(origin)
+        except Refusal as refusal:
+            self.refuse(refusal)
+
+    def _lease(self, origin: Origin) -> None:
+        upstream = origin.lease(self)
+        if upstream is None:
+            self.waiting_at = origin
+        else:
+            self.leased(upstream)
+
+    # --- towards the upstream -------------------------------------------------------------
+
+    def leased(self, upstream: UpstreamConnection) -> None:
+        """Send the request's head on this connection, and let the body follow."""
+        self.waiting_at = None
+        self.upstream = upstream
+        head = self.head
+        has_body = head.length != 0
+        upstream.send(
+            self,
+            self._upstream_head(),
+            head_only=head.method == b"HEAD",
+            upgrading=head.upgrade is not None,
+            done=not has_body,
+        )
+        if has_body:
+            self.client.start_body()
+
+    def _upstream_head(self) -> bytes:
+        """The head that goes upstream, in one piece."""
+        head, request, grant = self.head, self.request, self.grant
+        route = request.route
+        forwarded = head.forwarded
+        if grant.headers:
+            names = {normalize(name) for name, _ in grant.headers}
+            forwarded = [field for field in forwarded if normalize(field[0]) not in names]
+        parts = [
+            head.method,
+            b" ",
+            route.upstream_path(request.path),
+            request.query,
+            b" HTTP/1.1\r\nhost: ",
+            request.host_field,
+            b"\r\n",
+        ]
+        for name, value in forwarded:
+            parts += (name, b": ", value, b"\r\n")
+        request_id = self.id.encode("ascii")
+        parts.append(self.client.door.forwarding_fields(self.client.peer, head, request))
+        parts += (b"x-request-id: ", request_id, b"\r\ntraceparent: ")
+        parts += (self._traceparent(request_id), b"\r\nvia: ", self.plane.via, b"\r\n")
+        if grant.authorization is not None:
+            parts += (b"authorization: ", grant.authorization, b"\r\n")
+        elif head.authorization is not None and not (
+            grant.consumed and request.consumes_authorization
+        ):
+            parts += (b"authorization: ", head.authorization, b"\r\n")
+        if grant.user and route.is_service:
+            parts += (b"x-forwarded-user: ", grant.user.encode("utf-8"), b"\r\n")
+        if grant.headers:
+            parts.append(encode(grant.headers))
+        if grant.real_ip:
+            address = self.client.door.client_address(self.client.peer, head)
+            parts += (b"x-real-ip: ", address.encode("ascii"), b"\r\n")
+        if head.length is None:
+            parts.append(b"transfer-encoding: chunked\r\n")
+        elif head.length or head.method in _BODY_EXPECTED:
+            parts.append(b"content-length: %d\r\n" % head.length)
+        if head.expects_continue and head.minor == 1:
+            parts.append(b"expect: 100-continue\r\n")
+        if head.upgrade is not None:
+            parts += (b"connection: upgrade\r\nupgrade: ", head.upgrade, b"\r\n")
+        elif head.accepts_trailers:
+            parts.append(b"connection: te\r\nte: trailers\r\n")
+        parts.append(b"\r\n")
+        return b"".join(parts)
+
+    def _traceparent(self, request_id: bytes) -> bytes:
+        """The client's trace context where it is valid (W3C Trace Context), else one of ours."""
+        given = self.head.traceparent
+        if given and _TRACEPARENT.fullmatch(given):
+            return given
+        return b"00-%b-%b-00" % (request_id, request_id[16:])
+
+    def request_data(self, payload: bytes, done: bool, trailers: Fields) -> None:
+        """More of the request's body."""
+        upstream = self.upstream
+        if upstream is None:
+            return
+        self.bytes_in += len(payload)
+        self.body_sent = True
+        limit = self.request.route.max_body
+        if limit is not None and self.bytes_in > limit:
+            upstream.abort()
+            self.upstream = None
+            self.fail(Refusal("body_too_large", "the request's body is too large", status=413))
+            return
+        if self.head.length is None:
+            payload = chunk(payload) + last_chunk(trailers) if done else chunk(payload)
+        upstream.send_data(payload, done=done)
+
+    # --- towards the client ---------------------------------------------------------------
+
+    def informational(self, head: ResponseHead) -> None:
+        """A 1xx response of the upstream."""
+        if self.head.minor == 1:
+            self.client.send_informational(head)
+
+    def response(self, head: ResponseHead, length: int | None, payload: bytes, done: bool) -> None:
+        """The final response's head, and the body's first piece."""
+        self.status = self.upstream_status = head.status
+        self.bytes_out = len(payload)
+        self.responding = True
+        fields = head.fields
+        fields.append((b"via", self.plane.via))
+        fields.append((b"x-request-id", self.id.encode("ascii")))
+        client = self.client
+        if done:
+            self.upstream = None
+            self.finish("ok")
+        elif self.upstream is not None:
+            client.transport.registerProducer(self.upstream.transport)
+        client.send_response(head.status, head.reason, fields, length, payload, done)
+
+    def response_data(self, payload: bytes, done: bool, trailers: Fields) -> None:
+        """More of the response's body."""
+        self.bytes_out += len(payload)
+        if done:
+            self.upstream = None
+            self.client.transport.unregisterProducer()
+            self.finish("ok")
+        self.client.send_data(payload, done, trailers if self.head.accepts_trailers else [])
+
+    def switched(self, head: ResponseHead, upstream: UpstreamConnection, data: bytes) -> None:
+        """The upstream switched protocols, as the client asked: from now on it is a tunnel."""
+        self.upstream = None
+        self.status = self.upstream_status = 101
+        self.responding = True
+        fields = [*head.fields, (b"connection", b"upgrade")]
+        if head.upgrade is not None:
+            fields.append((b"upgrade", head.upgrade))
+        self.open_tunnel(
+            upstream.transport,
+            b"HTTP/1.1 101 Switching Protocols\r\n%b\r\n" % encode(fields),
+            data,
+            upstream.origin.timeouts.tunnel,
+        )
+
+    def open_tunnel(
+        self, upstream: LoopTransport, answer: bytes, data: bytes, idle_timeout: float
+    ) -> None:
+        """Join the client's connection and the upstream's. ``data`` came from the upstream."""
+        self.responding = True
+        self.tunnel = self.client.become_tunnel(
+            upstream, answer, data, idle_timeout, self._tunnel_ended
+        )
+
+    def _tunnel_ended(self, bytes_in: int, bytes_out: int, reason: str) -> None:
+        self.bytes_in, self.bytes_out = bytes_in, bytes_out
+        self.tunnel = None
+        self.finish(reason)
+
+    # --- when it goes wrong ---------------------------------------------------------------
+
+    def upstream_lost(self, *, untouched: bool) -> None:
+        """The upstream hung up in the middle.
+
+        A request is sent again only where a kept connection had gone stale, not one byte of an
+        answer came, and the method is safe: nothing can have been done twice (RFC 9110, 9.2.2).
+        """
+        self.upstream = None
+        if (
+            untouched
+            and not self.retried
+            and self.head.method in _SAFE
+            and not self.body_sent
+            and not self.responding
+        ):
+            self.retried = True
+            try:
+                self._forward()
+            except Refusal as refusal:
+                self.refuse(refusal)
+            return
+        self.fail(UpstreamError("upstream_lost", "the upstream hung up"))
+
+    def upstream_failed(self, refusal: UpstreamError) -> None:
+        """No connection, or no good answer on it."""
+        self.upstream = self.waiting_at = None
+        self.fail(refusal)
+
+    def _broken(self, failure: Failure) -> None:
+        """A step that answered later failed."""
+        self.dialing = None
+        if self.finished or failure.check(CancelledError):
+            return
+        if isinstance(failure.value, Refusal):
+            self.refuse(failure.value)
+            return
+        log.failure("An exchange failed", failure)
+        self.fail(Refusal("internal_error", "something went wrong here", status=500))
+
+    def fail(self, refusal: Refusal) -> None:
+        """End it: with an answer where none has begun, else by breaking the connection."""
+        if self.finished:
+            return
+        if self.responding:
+            self.finish(refusal.reason)
+            self.client.abort()
+        else:
+            self.refuse(refusal)
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Answer the request ourselves."""
+        if self.finished:
+            return
+        request_id = self.id.encode("ascii")
+        reply = make_reply(refusal, self.head.values(b"accept"), request_id)
+        self.status = reply.status
+        self.bytes_out = 0 if self.head.method == b"HEAD" else len(reply.body)
+        self.responding = True
+        self._let_go()
+        fields = [(b"date", self.plane.date()), *reply.fields, (b"x-request-id", request_id)]
+        self.finish(refusal.reason)
+        self.client.send_response(
+            reply.status, reply.phrase, fields, len(reply.body), reply.body, True
+        )
+
+    def client_lost(self) -> None:
+        """The client has gone."""
+        self.finish("client_gone")
+
+    def cut(self, reason: str) -> None:
+        """End it now, whatever state it is in: a grant was revoked, or the daemon stops."""
+        if self.finished:
+            return
+        tunnel = self.tunnel
+        if tunnel is not None:
+            tunnel.cut(reason)
+        else:
+            self.finish(reason)
+            self.client.abort()
+
+    # --- the end --------------------------------------------------------------------------
+
+    def _let_go(self) -> None:
+        """Give back what is held of the upstream."""
+        upstream, self.upstream = self.upstream, None
+        if upstream is not None:
+            upstream.abort()
+            self.client.transport.unregisterProducer()
+        origin, self.waiting_at = self.waiting_at, None
+        if origin is not None:
+            origin.forget(self)
+        dialing, self.dialing = self.dialing, None
+        if dialing is not None:
+            dialing.cancel()
+
+    def finish(self, reason: str) -> None:
+        """The one end, however it comes: before the response's last bytes are released."""
+        if self.finished:
+            return
+        self.finished = True
+        plane = self.plane
+        plane.live.discard(self)
+        if self.upstream is not None or self.waiting_at is not None or self.dialing is not None:
+            self._let_go()
+        duration = plane.monotonic() - self.start
+        now = plane.wall_clock()
+        request = getattr(self, "request", None)
+        grant = self.grant
+        method = self.head.method.decode("latin-1")
+        path = service = host = ""
+        if request is not None:
+            path, service, host = request.label, request.route.name, request.host_label
+        if self.authorized and grant.user and plane.meter is not None:
+            plane.meter.record(
+                UsageRecord(
+                    self.id,
+                    now - duration,
+                    duration,
+                    service,
+                    grant.user,
+                    grant.key_id,
+                    method,
+                    path,
+                    self.status,
+                    self.upstream_status,
+                    self.bytes_in,
+                    self.bytes_out,
+                    1,
+                    reason,
+                )
+            )
+        if plane.access_log is not None:
+            plane.access_log.write(
+                AccessEntry(
+                    now - duration,
+                    self.id,
+                    self.client.door.name,
+                    self.client.door.client_address(self.client.peer, self.head),
+                    service,
+                    grant.user,
+                    grant.key_id,
+                    method,
+                    host,
+                    path,
+                    self.status,
+                    self.upstream_status,
+                    self.bytes_in,
+                    self.bytes_out,
+                    duration,
+                    reason,
+                )
+            )
+
+
+_RETRY: Final = ((b"retry-after", b"5"),)

@@ -1,0 +1,1 @@
+"""HTTP as pure functions and small state machines: no sockets, no Twisted."""

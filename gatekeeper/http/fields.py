@@ -1,0 +1,115 @@
+"""Header field names: what a proxy does with each of them (RFC 9110, 7.6.1).
+
+``classify`` is asked for every field of every message, so its answers are remembered in a
+bounded table under the name as it was sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, TypeAlias
+
+Fields: TypeAlias = list[tuple[bytes, bytes]]
+
+#: Kinds of field. What is above ``KEEP`` is not forwarded as it came.
+KEEP: Final = 0
+HOP: Final = 1  # belongs to one connection
+FRAMING: Final = 2  # where the message ends: the codec writes its own
+RESERVED: Final = 3  # identity and forwarding: only we may say these
+HOST: Final = 4
+AUTHORIZATION: Final = 5
+PROXY_AUTHORIZATION: Final = 6
+CONNECTION: Final = 7
+UPGRADE: Final = 8
+EXPECT: Final = 9
+TE: Final = 10
+CONTENT_LENGTH: Final = 11
+TRANSFER_ENCODING: Final = 12
+VIA: Final = 13
+TRACEPARENT: Final = 14
+
+_KINDS: Final[dict[bytes, int]] = {
+    b"keep-alive": HOP,
+    b"proxy-connection": HOP,
+    b"proxy-authenticate": HOP,
+    b"proxy-authentication-info": HOP,
+    b"http2-settings": HOP,
+    b"trailer": FRAMING,
+    b"transfer-encoding": TRANSFER_ENCODING,
+    b"content-length": CONTENT_LENGTH,
+    b"host": HOST,
+    b"authorization": AUTHORIZATION,
+    b"proxy-authorization": PROXY_AUTHORIZATION,
+    b"connection": CONNECTION,
+    b"upgrade": UPGRADE,
+    b"expect": EXPECT,
+    b"te": TE,
+    b"via": VIA,
+    b"traceparent": TRACEPARENT,
+    b"forwarded": RESERVED,
+    b"x-real-ip": RESERVED,
+    b"x-request-id": RESERVED,
+    b"x-trace-id": RESERVED,
+    b"x-authkey": RESERVED,
+    b"x-userinfo": RESERVED,
+    b"remote-user": RESERVED,
+}
+
+#: A field whose name begins so is ours to set.
+_RESERVED_PREFIXES: Final = (b"x-forwarded-", b"x-sf-", b"nvm-")
+
+#: Fields that must not come as trailers (RFC 9110, 6.5.1): framing, routing, authentication,
+#: request modifiers, content metadata, response control.
+_NO_TRAILERS: Final = frozenset(
+    b"age authentication-info cache-control content-encoding content-range content-type cookie "
+    b"date expires if-match if-modified-since if-none-match if-range if-unmodified-since location "
+    b"max-forwards pragma range retry-after set-cookie vary warning www-authenticate".split()
+)
+
+_TABLE_SIZE: Final = 4096
+_table: dict[bytes, tuple[bytes, int]] = {}
+
+
+def normalize(name: bytes) -> bytes:
+    """The name as many upstreams read it: lower case, ``_`` as ``-`` (CGI makes them equal)."""
+    return name.lower().replace(b"_", b"-")
+
+
+def classify(name: bytes) -> tuple[bytes, int]:
+    """The name in lower case and its kind.
+
+    A spelling with ``_`` of a name that means something to a proxy is ``RESERVED``: it is no
+    such field, but an upstream may take it for one.
+    """
+    known = _table.get(name)
+    if known is not None:
+        return known
+    lower = name.lower()
+    kind = _KINDS.get(lower, KEEP)
+    if kind == KEEP:
+        plain = normalize(lower)
+        if plain.startswith(_RESERVED_PREFIXES) or (plain != lower and plain in _KINDS):
+            kind = RESERVED
+    if len(_table) < _TABLE_SIZE:
+        _table[name] = (lower, kind)
+    return lower, kind
+
+
+def may_be_trailer(name: bytes) -> bool:
+    """Whether a field of this name (lower case) may be forwarded in a trailer section."""
+    return classify(name)[1] == KEEP and normalize(name) not in _NO_TRAILERS
+
+
+def list_members(values: Iterable[bytes]) -> list[bytes]:
+    """The members of a list field (RFC 9110, 5.6.1) in lower case, empty ones left out."""
+    return [
+        member for value in values for raw in value.split(b",") if (member := raw.strip().lower())
+    ]
+
+
+def encode(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Field lines as they go on the wire, without the empty line at the end."""
+    parts: list[bytes] = []
+    for name, value in fields:
+        parts += (name, b": ", value, b"\r\n")
+    return b"".join(parts)

@@ -1,0 +1,99 @@
+"""The management listener's resources. Importing this imports the reactor (klein does)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+
+from klein import Klein
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.iweb import IRequest
+from twisted.web.resource import IResource
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from gatekeeper.errors import Refusal
+from gatekeeper.management.health import Readiness, Report
+from gatekeeper.replies import make_reply
+
+
+class ManagementAPI:
+    """``/healthz`` and ``/readyz``; everything else is a problem document (RFC 9457)."""
+
+    app = Klein()
+    _log = Logger()
+
+    def __init__(self, readiness: Readiness, clock: IReactorTime) -> None:
+        self._readiness = readiness
+        self._clock = clock
+
+    def resource(self) -> IResource:
+        """The root of the site."""
+        resource: IResource = self.app.resource()
+        return resource
+
+    @app.route("/healthz", methods=["GET"])
+    def healthz(self, request: IRequest) -> bytes:
+        """The process runs: 200, always."""
+        return _answer(request, HTTPStatus.OK, {"status": "ok"})
+
+    @app.route("/readyz", methods=["GET"])
+    def readyz(self, request: IRequest) -> Deferred[bytes]:
+        """200 if requests may be sent here, else 503; and what each check says."""
+        return self._readiness.report(self._clock).addCallback(_readiness_answer, request)
+
+    @app.handle_errors(HTTPException)
+    def no_such_thing(self, request: IRequest, failure: Failure) -> bytes:
+        """404 or 405. (A redirection to a tidier path is a 404: ask for the right one.)"""
+        error = failure.value
+        if not isinstance(error, MethodNotAllowed):
+            return _refused(request, Refusal("not_found", "There is nothing here.", status=404))
+        allowed = ", ".join(sorted(error.valid_methods or ()))
+        return _refused(
+            request,
+            Refusal(
+                "method_not_allowed",
+                f"This can be asked for with {allowed}.",
+                status=405,
+                fields=((b"allow", allowed.encode("ascii")),),
+            ),
+        )
+
+    @app.handle_errors(Exception)
+    def failed(self, request: IRequest, failure: Failure) -> bytes:
+        """500: our fault, told to the log."""
+        self._log.failure("The management API failed", failure)
+        return _refused(request, Refusal("internal_error", "See the log.", status=500))
+
+
+def _readiness_answer(report: Report, request: IRequest) -> bytes:
+    status = "draining" if report.draining else "ready" if report.ready else "unavailable"
+    checks = {
+        name: {"ok": True} if problem is None else {"ok": False, "problem": problem}
+        for name, problem in report.problems.items()
+    }
+    code = HTTPStatus.OK if report.ready else HTTPStatus.SERVICE_UNAVAILABLE
+    return _answer(request, code, {"status": status, "checks": checks})
+
+
+def _refused(request: IRequest, refusal: Refusal) -> bytes:
+    reply = make_reply(refusal, request.requestHeaders.getRawHeaders(b"accept", []))
+    return _write(request, reply.status, reply.fields, reply.body)
+
+
+def _answer(request: IRequest, status: HTTPStatus, document: Mapping[str, object]) -> bytes:
+    fields = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
+    return _write(request, status, fields, json.dumps(document).encode("ascii") + b"\n")
+
+
+def _write(
+    request: IRequest, status: int, fields: Iterable[tuple[bytes, bytes]], body: bytes
+) -> bytes:
+    request.setResponseCode(status)
+    request.setHeader(b"content-length", b"%d" % len(body))
+    for name, value in fields:
+        request.setHeader(name, value)
+    return body

@@ -1,0 +1,39 @@
+"""The management listener as a service. Does not import the reactor before it starts."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.resource import IResource
+
+from gatekeeper.management.health import Check, Readiness
+from gatekeeper.management.site import SiteService, listening_socket
+
+
+class ManagementService(SiteService):
+    """Answers operators and their machines."""
+
+    def __init__(self, listening: socket.socket, checks: Mapping[str, Check]) -> None:
+        super().__init__("management", listening, self._root)
+        self._readiness = Readiness(checks)
+
+    def drain(self) -> None:
+        """From now on the daemon is not ready for new work."""
+        self._readiness.draining = True
+
+    def _root(self, clock: IReactorTime) -> IResource:
+        from gatekeeper.management.api import ManagementAPI
+
+        return ManagementAPI(self._readiness, clock).resource()
+
+
+def management_service(bind: str, checks: Mapping[str, Check]) -> ManagementService:
+    """The service, listening on ``bind`` already; requests are answered when it starts.
+
+    ``checks`` are the readiness checks by name.
+
+    :raises ConfigurationError: with the path ``management.bind``; the port is taken.
+    """
+    return ManagementService(listening_socket(bind, "management.bind"), checks)

@@ -1,0 +1,214 @@
+"""A small web site on Twisted's own transports: bounded, and silent about what runs it.
+
+Nothing here imports the reactor before the service starts.
+"""
+
+# mypy: disable-error-code="no-untyped-call"
+# (what Twisted's classes leave without annotations is called through super() here)
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from http import HTTPStatus
+from io import BytesIO
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IAddress, IListeningPort, IReactorSocket, IReactorTime
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel
+from twisted.web.resource import IResource
+from twisted.web.server import Request, Site
+
+from gatekeeper.config.values import parse_bind
+from gatekeeper.errors import ConfigurationError, Problem
+
+BACKLOG = 128
+
+
+def listening_socket(bind: str, path: str) -> socket.socket:
+    """Listen on ``bind`` (``127.0.0.1:80``, ``[::1]:80``, ``localhost:0``), at once.
+
+    :raises ConfigurationError: with ``path``; the port is taken, or the address is not ours.
+    """
+    host, port = parse_bind(bind)
+    address = "127.0.0.1" if host == "localhost" else host
+    listening = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setblocking(False)
+        listening.bind((address, port))
+        # With SO_REUSEADDR it is here that a taken port shows.
+        listening.listen(BACKLOG)
+    except OSError as error:
+        listening.close()
+        problem = Problem(path, f"cannot listen on {bind}: {error.strerror}")
+        raise ConfigurationError([problem]) from None
+    return listening
+
+
+class BoundedRequest(Request):
+    """A request whose body is kept in memory, up to ``body_limit`` bytes; above it 413."""
+
+    body_limit = 65536
+    _refused = False
+
+    def gotLength(self, length: int | None) -> None:
+        """The head is complete; a body of ``length`` bytes (None: chunked) follows."""
+        self.content = self._body = BytesIO()
+        if length is not None and length > self.body_limit:
+            self.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Keep a piece of the body."""
+        if self._refused:
+            return
+        if self._body.tell() + len(data) > self.body_limit:
+            self.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        else:
+            self._body.write(data)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """The request is complete."""
+        if self._refused:
+            return
+        try:
+            unquote_to_bytes(path).decode("utf-8")
+        except UnicodeDecodeError:
+            self.refuse(HTTPStatus.BAD_REQUEST)
+        else:
+            super().requestReceived(command, path, version)
+
+    def refuse(self, status: HTTPStatus) -> None:
+        """Answer with nothing but ``status``, and hang up."""
+        self._refused = True
+        self.requestHeaders.removeHeader(b"expect")  # there will be no 100 (Continue)
+        self.channel.write(
+            f"HTTP/1.1 {status.value} {status.phrase}\r\n"
+            "Connection: close\r\nContent-Length: 0\r\n\r\n".encode("ascii")
+        )
+        self.channel.loseConnection()
+
+    def setHeader(self, name: bytes, value: bytes) -> None:
+        """Set a field of the answer, but never the banner that Twisted sets for everybody."""
+        if name.lower() != b"server":
+            super().setHeader(name, value)
+
+    def getRequestHostname(self) -> bytes:
+        """Not what the client says: it need not be a name, and no answer depends on it."""
+        return b"localhost"
+
+
+class _Channel(HTTPChannel):
+    """A connection that is counted by its site."""
+
+    factory: BoundedSite
+
+    def connectionMade(self) -> None:
+        self.factory.connections += 1
+        super().connectionMade()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.factory.connections -= 1
+        super().connectionLost(reason)
+
+
+class BoundedSite(Site):
+    """A site with at most ``most`` connections and ``head`` bytes of request head (then 400).
+
+    It keeps no access log.
+    """
+
+    protocol = _Channel  # type: ignore[assignment]  # HTTP/1.1 only, where Site has a choice
+
+    def __init__(
+        self,
+        resource: IResource,
+        request_factory: type[Request],
+        reactor: IReactorTime,
+        *,
+        most: int,
+        head: int,
+    ) -> None:
+        super().__init__(resource, request_factory, reactor=reactor, parsePOSTFormSubmission=False)
+        self.connections = 0
+        self._most = most
+        self._head = head
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        """A channel, or None to hang up."""
+        if self.connections >= self._most:
+            return None
+        channel = super().buildProtocol(addr)
+        channel.totalHeadersSize = self._head
+        return channel
+
+    def log(self, request: object) -> None:
+        """Probes come every few seconds: not worth a line each."""
+
+
+class SiteService(Service):
+    """Serves a site on a socket that listens already.
+
+    ``make_resource`` is called when the service starts, with the reactor: what it imports may
+    import the reactor. ``address`` is where the site listens (IP address and port).
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        name: str,
+        listening: socket.socket,
+        make_resource: Callable[[IReactorTime], IResource],
+        request_factory: type[Request] = BoundedRequest,
+        *,
+        most: int = 256,
+        head: int = 4096,  # fewer digits than Python refuses to read as a Content-Length
+    ) -> None:
+        self.setName(name)
+        self.address: tuple[str, int] = listening.getsockname()[:2]
+        self._listening = listening
+        self._make_resource = make_resource
+        self._request_factory = request_factory
+        self._most = most
+        self._head = head
+        self._port: IListeningPort | None = None
+
+    def startService(self) -> None:
+        """Begin to answer."""
+        from twisted.internet import reactor
+
+        super().startService()
+        clock = IReactorTime(reactor)
+        site = BoundedSite(
+            self._make_resource(clock),
+            self._request_factory,
+            clock,
+            most=self._most,
+            head=self._head,
+        )
+        site.noisy = False
+        self._port = IReactorSocket(reactor).adoptStreamPort(
+            self._listening.fileno(),
+            self._listening.family,
+            site,  # type: ignore[arg-type]
+        )
+        self._listening.close()  # the reactor has its own handle
+        host, port = self.address
+        self._log.info(
+            "{name} listens on {host}, port {port}", name=self.name, host=host, port=port
+        )
+
+    def stopService(self) -> Deferred[None]:
+        """Accept no more connections."""
+        port, self._port = self._port, None
+        stopped: Deferred[None] = maybeDeferred(super().stopService)
+        if port is not None:
+            stopped.addCallback(lambda _: port.stopListening())
+        return stopped

@@ -1,0 +1,135 @@
+"""Where a forward proxy's requests go: resolve once, check every address, dial a checked one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.python.failure import Failure
+
+from gatekeeper.errors import Refusal
+from gatekeeper.net.destinations import DestinationPolicy
+from gatekeeper.net.pool import Address, Origin, explain
+from gatekeeper.net.resolver import Resolver
+from gatekeeper.net.transports import LoopProtocol, LoopTransport
+
+if TYPE_CHECKING:
+    from gatekeeper.exchange import Exchange
+
+_ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+_MOST_ORIGINS = 4096
+
+#: Makes an origin: its addresses, its name, and what to call when it is not used any more.
+MakeOrigin = Callable[[Callable[[], Sequence[Address]], str, Callable[[], None]], Origin]
+
+
+class _Waiting:
+    """A connection's first protocol: reads nothing until the tunnel takes it over."""
+
+    transport: LoopTransport
+
+    def makeConnection(self, transport: LoopTransport) -> None:
+        self.transport = transport
+        transport.pauseProducing()
+
+    def dataReceived(self, data: bytes) -> None:
+        raise AssertionError("reading was paused")
+
+    def readConnectionLost(self) -> bool:
+        return False
+
+    def connectionLost(self, reason: Failure) -> None:
+        pass
+
+
+class Dialer:
+    """Reaches destinations for one forward listener."""
+
+    def __init__(
+        self,
+        policy: DestinationPolicy,
+        resolver: Resolver,
+        loop: asyncio.AbstractEventLoop,
+        make_origin: MakeOrigin,
+        connect_timeout: float,
+        tunnel_timeout: float,
+    ) -> None:
+        self._policy = policy
+        self._resolver = resolver
+        self._loop = loop
+        self._make_origin = make_origin
+        self._connect_timeout = connect_timeout
+        self._tunnel_timeout = tunnel_timeout
+        self._origins: dict[tuple[str, int], tuple[Sequence[str], Origin]] = {}
+
+    def dial(self, exchange: Exchange) -> Deferred[Origin | None]:
+        """The way to what the exchange's request names.
+
+        Fires with the origin to lease a connection from; with ``None`` for CONNECT, whose tunnel
+        is open then. Fails with a :class:`~gatekeeper.errors.Refusal`: 403, 502, 503 or 504.
+        """
+        return ensureDeferred(self._dial(exchange))
+
+    async def _dial(self, exchange: Exchange) -> Origin | None:
+        authority = exchange.request.authority
+        if authority is None:
+            raise Refusal("bad_target", "the target has no host")
+        host, port = authority.host, authority.port or 80
+        addresses = await self._resolver.resolve_checked(self._policy, host, port)
+        if exchange.head.method != b"CONNECT":
+            return self._origin(host, port, addresses)
+        transport = await Deferred.fromFuture(
+            asyncio.ensure_future(self._connect(addresses, port), loop=self._loop)
+        )
+        if exchange.finished:
+            transport.abortConnection()
+            return None
+        exchange.status = 200
+        exchange.open_tunnel(transport, _ESTABLISHED, b"", self._tunnel_timeout)
+        return None
+
+    async def _connect(self, addresses: Sequence[str], port: int) -> LoopTransport:
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                return await self._first_reached(addresses, port)
+        except OSError as error:
+            raise explain(error) from None
+
+    async def _first_reached(self, addresses: Sequence[str], port: int) -> LoopTransport:
+        last: OSError = ConnectionError("no address")
+        for address in addresses:
+            waiting = _Waiting()
+            try:
+                await self._loop.create_connection(partial(LoopProtocol, waiting), address, port)
+            except OSError as error:
+                last = error
+            else:
+                return waiting.transport
+        raise last
+
+    def _origin(self, host: str, port: int, addresses: Sequence[str]) -> Origin:
+        """The origin of a host, with its pooled connections, as long as its addresses stay."""
+        key = (host, port)
+        known = self._origins.get(key)
+        if known is not None:
+            if known[0] == addresses:
+                return known[1]
+            known[1].close()
+        elif len(self._origins) >= _MOST_ORIGINS:
+            oldest = next(iter(self._origins))
+            self._origins.pop(oldest)[1].close()
+        dialed = [Address(address, port) for address in addresses]
+        origin = self._make_origin(lambda: dialed, f"{host}:{port}", lambda: self._unused(key))
+        self._origins[key] = (addresses, origin)
+        return origin
+
+    def _unused(self, key: tuple[str, int]) -> None:
+        self._origins.pop(key, None)
+
+    def close(self) -> None:
+        """Keep no connection."""
+        for _, origin in list(self._origins.values()):
+            origin.close()

@@ -1,0 +1,137 @@
+"""Listening sockets, and all the client connections that came in through them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gatekeeper.config.model import Limits
+from gatekeeper.config.values import parse_bind
+from gatekeeper.doors import Door
+from gatekeeper.errors import ConfigurationError, Problem
+from gatekeeper.net.server import ClientConnection
+from gatekeeper.net.transports import LoopProtocol
+from gatekeeper.net.tunnel import OnEnd
+
+if TYPE_CHECKING:
+    from gatekeeper.net.tls import ServerTLS
+    from gatekeeper.plane import Plane
+
+_BACKLOG = 2048
+
+
+def bind(address: str, path: str) -> socket.socket:
+    """A listening socket on ``host:port``; ``path`` is the setting's, for the message.
+
+    :raises ConfigurationError: it cannot be had.
+    """
+    host, port = parse_bind(address)
+    host = "127.0.0.1" if host == "localhost" else host
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(_BACKLOG)
+    except OSError as error:
+        listening.close()
+        problem = Problem(path, f"cannot listen on {address}: {error.strerror}")
+        raise ConfigurationError([problem]) from error
+    listening.setblocking(False)
+    return listening
+
+
+class Connections:
+    """All client connections, tunnels included, with their bounds."""
+
+    def __init__(self, limits: Limits, call_soon: Callable[[Callable[[], None]], object]) -> None:
+        self.call_soon = call_soon
+        self.open: set[ClientConnection] = set()
+        self._limits = limits
+        self._per_peer: Counter[str] = Counter()
+        self._on_empty: Callable[[], None] | None = None
+
+    def __len__(self) -> int:
+        return len(self.open)
+
+    def admit(self, connection: ClientConnection) -> bool:
+        """Count a new connection; false where there are too many, of this peer or in all."""
+        peer = connection.peer
+        if (
+            len(self.open) >= self._limits.connections
+            or self._per_peer[peer] >= self._limits.connections_per_peer
+        ):
+            return False
+        self.open.add(connection)
+        self._per_peer[peer] += 1
+        return True
+
+    def forget(self, connection: ClientConnection) -> None:
+        """A connection is gone."""
+        if connection not in self.open:
+            return
+        self.open.remove(connection)
+        self._per_peer[connection.peer] -= 1
+        if not self._per_peer[connection.peer]:
+            del self._per_peer[connection.peer]
+        if not self.open and self._on_empty is not None:
+            self._on_empty()
+
+    def ends_tunnel(self, connection: ClientConnection, end: OnEnd) -> OnEnd:
+        """``end``, and the connection is forgotten with its tunnel."""
+
+        def ended(bytes_in: int, bytes_out: int, reason: str) -> None:
+            end(bytes_in, bytes_out, reason)
+            self.forget(connection)
+
+        return ended
+
+    def drain(self, on_empty: Callable[[], None]) -> None:
+        """Let what runs finish and close the rest; ``on_empty`` is called when none is left."""
+        self._on_empty = on_empty
+        for connection in list(self.open):
+            connection.close()
+        if not self.open:
+            on_empty()
+
+
+class Listener:
+    """One address, and the door behind it."""
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        door: Door,
+        plane: Plane,
+        connections: Connections,
+        tls: ServerTLS | None,
+    ) -> None:
+        self.door = door
+        self.address: tuple[str, int] = listening.getsockname()[:2]
+        self.tls = tls
+        self._socket = listening
+        self._plane = plane
+        self._connections = connections
+        self._server: asyncio.Server | None = None
+
+    def __repr__(self) -> str:
+        return f"<Listener {self.door.name} {self.address[0]}:{self.address[1]}>"
+
+    async def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Accept connections."""
+        self._server = await loop.create_server(
+            lambda: LoopProtocol(ClientConnection(self._plane, self.door, self._connections)),
+            sock=self._socket,
+            backlog=_BACKLOG,
+            ssl=self.tls.context if self.tls else None,
+            ssl_handshake_timeout=self._plane.timeouts.head if self.tls else None,
+        )
+
+    def stop(self) -> None:
+        """Accept no more."""
+        if self._server is not None:
+            self._server.close()
+        self._socket.close()

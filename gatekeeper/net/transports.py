@@ -1,0 +1,185 @@
+"""The loop's transports as Twisted transports.
+
+Twisted's own TCP transport queues every write for the next turn of the loop and costs twice the
+CPU of a whole request here; the loop's (uvloop's) writes at once. So data-plane sockets are the
+loop's, and these two classes stand between: :class:`LoopProtocol` is what the loop calls,
+:class:`LoopTransport` is what a Twisted protocol calls its transport. The hot methods are the
+other side's own bound methods: no Python frame stands in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final, Protocol, cast
+
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IPushProducer, ITransport
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+_DONE: Final = Failure(ConnectionDone())
+
+
+class Producer(Protocol):
+    """What can be told to stop for a while: a push producer without its end."""
+
+    def pauseProducing(self) -> None:
+        """Deliver nothing until told to go on."""
+
+    def resumeProducing(self) -> None:
+        """Go on."""
+
+
+class StreamProtocol(Protocol):
+    """What we use of a Twisted protocol, and half-closing."""
+
+    def makeConnection(self, transport: Any) -> None:
+        """The connection is there."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes came."""
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The connection is gone; nothing else is called any more."""
+
+    def readConnectionLost(self) -> bool:
+        """The peer sends no more. True keeps our direction open."""
+
+
+@implementer(ITransport, IPushProducer)
+class LoopTransport:
+    """A connection, as a Twisted protocol sees it.
+
+    ``registerProducer`` names who is paused while this transport's write buffer is full: with
+    back-pressure, usually the transport of the other side of the proxy.
+    """
+
+    __slots__ = (
+        "_loop_protocol",
+        "_loop_transport",
+        "abortConnection",
+        "loseConnection",
+        "producer",
+        "reading_paused",
+        "write",
+        "writeSequence",
+        "writing_paused",
+    )
+
+    def __init__(self, transport: asyncio.Transport, protocol: LoopProtocol) -> None:
+        self._loop_transport = transport
+        self._loop_protocol = protocol
+        self.write = transport.write
+        self.writeSequence = transport.writelines
+        self.loseConnection = transport.close  # what was written is sent first
+        self.abortConnection = transport.abort
+        self.producer: Producer | None = None
+        self.writing_paused = False
+        self.reading_paused = False
+
+    def getPeer(self) -> Any:
+        """The socket address of the other end, as the socket module gives it."""
+        return self._loop_transport.get_extra_info("peername")
+
+    def getHost(self) -> Any:
+        """The socket address of this end."""
+        return self._loop_transport.get_extra_info("sockname")
+
+    def info(self, name: str) -> Any:
+        """What the loop knows about the connection, such as ``ssl_object``."""
+        return self._loop_transport.get_extra_info(name)
+
+    def registerProducer(self, producer: Producer, streaming: bool = True) -> None:
+        """Pause ``producer`` while the write buffer is full."""
+        self.producer = producer
+        if self.writing_paused:
+            producer.pauseProducing()
+
+    def unregisterProducer(self) -> None:
+        """Nobody is to be paused any more."""
+        self.producer = None
+
+    def pauseProducing(self) -> None:
+        """Read nothing until told to go on."""
+        self.reading_paused = True
+        if not self._loop_transport.is_closing():
+            self._loop_transport.pause_reading()
+
+    def resumeProducing(self) -> None:
+        """Read again."""
+        self.reading_paused = False
+        if not self._loop_transport.is_closing():
+            self._loop_transport.resume_reading()
+
+    def stopProducing(self) -> None:
+        """Nobody wants more of this: hang up."""
+        self._loop_transport.close()
+
+    def loseWriteConnection(self) -> None:
+        """Send no more, but go on reading; where TLS cannot do that, hang up."""
+        if self._loop_transport.is_closing():
+            return
+        if self._loop_transport.can_write_eof():
+            self._loop_transport.write_eof()
+        else:
+            self._loop_transport.close()
+
+    @property
+    def can_half_close(self) -> bool:
+        """Whether :meth:`loseWriteConnection` leaves the other direction open."""
+        return self._loop_transport.can_write_eof()
+
+    @property
+    def buffered(self) -> int:
+        """Bytes written that the kernel has not taken yet."""
+        return self._loop_transport.get_write_buffer_size()
+
+    def switch(self, protocol: StreamProtocol) -> None:
+        """Another protocol takes over; what the old one knew must have been handed on."""
+        successor = LoopProtocol(protocol)
+        successor.transport = self
+        self._loop_protocol.transport = None
+        self._loop_protocol = successor
+        self._loop_transport.set_protocol(successor)
+
+
+class LoopProtocol(asyncio.Protocol):
+    """What the loop calls: hands on to a Twisted protocol."""
+
+    __slots__ = ("data_received", "protocol", "transport")
+
+    def __init__(self, protocol: StreamProtocol) -> None:
+        self.protocol = protocol
+        self.data_received = protocol.dataReceived  # type: ignore[method-assign]
+        self.transport: LoopTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Give the protocol its transport."""
+        self.transport = LoopTransport(cast("asyncio.Transport", transport), self)
+        self.protocol.makeConnection(self.transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the protocol, and let the two go."""
+        reason = _DONE if exc is None else Failure(ConnectionLost(str(exc)))
+        self.protocol.connectionLost(reason)
+        self.transport = None
+
+    def eof_received(self) -> bool:
+        """The peer sends no more; whether we may go on is the protocol's to say."""
+        return self.protocol.readConnectionLost()
+
+    def pause_writing(self) -> None:
+        """The write buffer is full."""
+        transport = self.transport
+        if transport is not None:
+            transport.writing_paused = True
+            if transport.producer is not None:
+                transport.producer.pauseProducing()
+
+    def resume_writing(self) -> None:
+        """The write buffer has room again."""
+        transport = self.transport
+        if transport is not None:
+            transport.writing_paused = False
+            if transport.producer is not None:
+                transport.producer.resumeProducing()

@@ -1,0 +1,270 @@
+"""One connection to an upstream: the client's side of HTTP/1.1 (RFC 9112).
+
+It carries one exchange at a time, and goes back to its origin's pool only after an exchange that
+left no doubt where the next response begins.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
+
+from gatekeeper.errors import ProtocolError, UpstreamError
+from gatekeeper.http.bodies import Body, ChunkedBody, CountedBody, UnboundedBody
+from gatekeeper.http.fields import Fields
+from gatekeeper.http.heads import ResponseHead, bad_response, parse_response_head
+from gatekeeper.net.transports import LoopTransport
+
+if TYPE_CHECKING:
+    from gatekeeper.net.pool import Origin
+
+_MOST_INFORMATIONAL: Final = 16
+_NO_TRAILERS: Final[Fields] = []
+
+
+class Receiver(Protocol):
+    """Who gets what an upstream connection brings. After the end, or a failure, nothing more."""
+
+    def leased(self, upstream: UpstreamConnection) -> None:
+        """Here is a connection: send the request."""
+
+    def informational(self, head: ResponseHead) -> None:
+        """A 1xx response, but 101."""
+
+    def response(self, head: ResponseHead, length: int | None, payload: bytes, done: bool) -> None:
+        """The final response's head, and what of the body came with it.
+
+        ``length`` is the body's length, or what a HEAD response says of it; ``None``: unknown.
+        """
+
+    def response_data(self, payload: bytes, done: bool, trailers: Fields) -> None:
+        """More of the body; ``done`` with its last piece."""
+
+    def switched(self, head: ResponseHead, upstream: UpstreamConnection, data: bytes) -> None:
+        """101: from ``data`` on, the connection is a tunnel, and the receiver's own."""
+
+    def upstream_lost(self, *, untouched: bool) -> None:
+        """The connection broke. ``untouched``: reused, and not one byte of an answer came."""
+
+    def upstream_failed(self, refusal: UpstreamError) -> None:
+        """No connection, no answer in time, or one that is not HTTP."""
+
+
+class UpstreamConnection:
+    """See the module. ``deadline`` is when the sweep calls :meth:`timed_out`."""
+
+    __slots__ = (
+        "_body",
+        "_buffer",
+        "_head_only",
+        "_informational",
+        "_keep_alive",
+        "_upgrading",
+        "deadline",
+        "origin",
+        "receiver",
+        "request_done",
+        "transport",
+        "uses",
+    )
+
+    transport: LoopTransport
+
+    def __init__(self, origin: Origin) -> None:
+        self.origin = origin
+        self.receiver: Receiver | None = None
+        self.uses = 0
+        self.deadline = origin.sweep.now + origin.timeouts.connect
+        self.request_done = False
+        self._body: Body | None = None
+        self._buffer = b""
+        self._head_only = False
+        self._upgrading = False
+        self._keep_alive = False
+        self._informational = 0
+
+    def __repr__(self) -> str:
+        state = "idle" if self.receiver is None else "busy"
+        return f"<UpstreamConnection {self.origin.name} {state} uses={self.uses}>"
+
+    def makeConnection(self, transport: LoopTransport) -> None:
+        """The connection is there; the origin says for whom."""
+        self.transport = transport
+        self.origin.connected(self)
+
+    def send(
+        self, receiver: Receiver, head: bytes, *, head_only: bool, upgrading: bool, done: bool
+    ) -> None:
+        """Send a request's head, and all that came with it.
+
+        ``head_only``: the response has no body whatever it says (HEAD). ``upgrading``: a 101 is
+        expected. ``done``: that was the whole request.
+        """
+        origin = self.origin
+        self.receiver = receiver
+        self.uses += 1
+        self.request_done = done
+        self._head_only = head_only
+        self._upgrading = upgrading
+        self.deadline = origin.sweep.now + origin.timeouts.response
+        self.transport.write(head)
+
+    def send_data(self, data: bytes, *, done: bool) -> None:
+        """Send more of the request, framed already."""
+        origin = self.origin
+        self.deadline = origin.sweep.now + origin.timeouts.response
+        self.request_done = done
+        if data:
+            self.transport.write(data)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes from the upstream."""
+        receiver = self.receiver
+        if receiver is None:  # nobody asked
+            self.origin.lost(self)
+            self.transport.abortConnection()
+            return
+        origin = self.origin
+        self.deadline = origin.sweep.now + origin.timeouts.body
+        try:
+            if self._body is None:
+                self._read_head(receiver, self._buffer + data if self._buffer else data)
+            else:
+                self._read_body(receiver, self._body, data)
+        except UpstreamError as refusal:
+            self._fail(refusal)
+        except ProtocolError as error:
+            self._fail(bad_response(error.detail))
+
+    def _read_head(self, receiver: Receiver, data: bytes) -> None:
+        limits = self.origin.head_limits
+        while True:
+            end = data.find(b"\r\n\r\n")
+            if end < 0 or end > limits.head:
+                if len(data) > limits.head:
+                    raise bad_response("the head is too large")
+                if data.count(b"\n") != data.count(b"\r\n"):
+                    raise bad_response("a line does not end in CR LF")
+                self._buffer = data
+                self.deadline = self.origin.sweep.now + self.origin.timeouts.response
+                return
+            end += 4
+            whole = len(data) == end
+            head = parse_response_head(data if whole else data[:end], limits)
+            data = b"" if whole else data[end:]
+            if head.status >= 200:
+                break
+            if head.status == 101:
+                self._switch(receiver, head, data)
+                return
+            self._informational += 1
+            if self._informational > _MOST_INFORMATIONAL:
+                raise bad_response("too many informational responses")
+            receiver.informational(head)
+            if self.receiver is not receiver:
+                return
+        self._buffer = b""
+        self._read_response(receiver, head, data)
+
+    def _read_response(self, receiver: Receiver, head: ResponseHead, data: bytes) -> None:
+        status, length = head.status, head.length
+        keep_alive = head.keep_alive
+        body: Body
+        if self._head_only or status == 204 or status == 304:
+            if data:
+                keep_alive = False
+            self._release(keep_alive)
+            receiver.response(head, length, b"", True)
+            return
+        if head.chunked:
+            length = None
+            body = ChunkedBody()
+        elif length is None:
+            keep_alive = False
+            body = UnboundedBody()
+        elif length == len(data):
+            self._release(keep_alive)
+            receiver.response(head, length, data, True)
+            return
+        else:
+            body = CountedBody(length)
+        self._body = body
+        self._keep_alive = keep_alive
+        payload = body.feed(data) if data else b""
+        if body.done:
+            trailers = body.trailers
+            self._release(keep_alive and not body.rest)
+            if trailers:
+                receiver.response(head, length, payload, False)
+                receiver.response_data(b"", True, trailers)
+            else:
+                receiver.response(head, length, payload, True)
+            return
+        receiver.response(head, length, payload, False)
+
+    def _read_body(self, receiver: Receiver, body: Body, data: bytes) -> None:
+        payload = body.feed(data)
+        if body.done:
+            self._release(self._keep_alive and not body.rest)
+            receiver.response_data(payload, True, body.trailers)
+        elif payload:
+            receiver.response_data(payload, False, _NO_TRAILERS)
+
+    def _switch(self, receiver: Receiver, head: ResponseHead, data: bytes) -> None:
+        if not self._upgrading:
+            raise bad_response("it switched protocols without being asked")
+        self.receiver = None
+        self.origin.lost(self)
+        receiver.switched(head, self, data)
+
+    def _release(self, keep_alive: bool) -> None:
+        """The exchange is over: back to the pool, or hang up."""
+        self.receiver = None
+        self._body = None
+        self._informational = 0
+        self.transport.unregisterProducer()
+        if keep_alive and self.request_done:
+            self.origin.release(self)
+        else:
+            self.origin.lost(self)
+            self.transport.loseConnection()
+
+    def _fail(self, refusal: UpstreamError) -> None:
+        receiver = self.receiver
+        self.abort()
+        if receiver is not None:
+            receiver.upstream_failed(refusal)
+
+    def abort(self) -> None:
+        """The exchange was given up: nothing on this connection can be trusted any more."""
+        self.receiver = None
+        self.origin.lost(self)
+        self.transport.abortConnection()
+
+    def readConnectionLost(self) -> bool:
+        """The upstream sends no more: so it is over."""
+        return False
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The connection is gone."""
+        self.origin.lost(self)
+        receiver, self.receiver = self.receiver, None
+        if receiver is None:
+            return
+        if isinstance(self._body, UnboundedBody) and isinstance(reason.value, ConnectionDone):
+            receiver.response_data(b"", True, _NO_TRAILERS)
+            return
+        untouched = self.uses > 1 and self._body is None and not self._buffer
+        receiver.upstream_lost(untouched=untouched and not self._informational)
+
+    def timed_out(self) -> None:
+        """Idle for too long, or silent in the middle of an exchange."""
+        if self.receiver is None:
+            self.origin.lost(self)
+            self.transport.loseConnection()
+        elif self._body is None:
+            self._fail(UpstreamError("upstream_timeout", "the upstream is silent", status=504))
+        else:
+            self._fail(UpstreamError("upstream_timeout", "the upstream stopped", status=504))

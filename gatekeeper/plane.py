@@ -1,0 +1,83 @@
+"""What all exchanges share: clocks, bounds, ids, the meter, and who is running."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Protocol
+
+from gatekeeper.config.model import Limits, Timeouts
+from gatekeeper.http.heads import HeadLimits
+from gatekeeper.net.sweep import Sweep
+from gatekeeper.usage.accesslog import AccessEntry
+from gatekeeper.usage.records import UsageRecord
+
+if TYPE_CHECKING:
+    from gatekeeper.exchange import Exchange
+
+
+class Meter(Protocol):
+    """Where usage records go; see :class:`gatekeeper.usage.meter.Meter`."""
+
+    @property
+    def full(self) -> bool:
+        """Nothing more can be kept: requests must be refused."""
+
+    def record(self, record: UsageRecord) -> None:
+        """Keep a record, before the response's last bytes are released."""
+
+
+class AccessLog(Protocol):
+    """Where access-log lines go; see :class:`gatekeeper.usage.accesslog.AccessLog`."""
+
+    def write(self, entry: AccessEntry) -> None:
+        """Write a line, soon."""
+
+
+class Plane:
+    """The data plane's shared state. ``meter`` and ``access_log`` are ``None`` where switched off.
+
+    ``via`` is our entry for Via fields (RFC 9110, 7.6.3); its name is random, so that a loop can
+    be told from another gatekeeper on the way.
+    """
+
+    def __init__(
+        self,
+        *,
+        sweep: Sweep,
+        limits: Limits,
+        timeouts: Timeouts,
+        meter: Meter | None,
+        access_log: AccessLog | None,
+        wall_clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.sweep = sweep
+        self.limits = limits
+        self.timeouts = timeouts
+        self.head_limits = HeadLimits(limits.target, limits.head, limits.fields)
+        self.meter = meter
+        self.access_log = access_log
+        self.wall_clock = wall_clock
+        self.monotonic = monotonic
+        self.pseudonym = b"gatekeeper-" + secrets.token_hex(4).encode("ascii")
+        self.via = b"1.1 " + self.pseudonym
+        self.live: set[Exchange] = set()
+        self.draining = False
+        self._id_prefix = secrets.token_hex(8)
+        self._id_count = secrets.randbits(48)
+        self._date = (0, b"")
+
+    def next_id(self) -> str:
+        """A request id: 32 hex digits, unique, also good as a W3C trace id."""
+        self._id_count += 1
+        return f"{self._id_prefix}{self._id_count:016x}"
+
+    def date(self) -> bytes:
+        """The Date field's value now (RFC 9110, 5.6.7), made once a second."""
+        now = int(self.wall_clock())
+        if self._date[0] != now:
+            self._date = (now, formatdate(now, usegmt=True).encode("ascii"))
+        return self._date[1]

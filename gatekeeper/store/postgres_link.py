@@ -1,0 +1,183 @@
+"""One connection to PostgreSQL that is made when it is needed and dropped when it fails.
+
+txpostgres sees to the waiting; what it leaves to us is *not* waiting for ever. A server that hangs
+(its process is stopped, its disk is gone) says nothing, answers keep-alives all the same, and does
+not come to enforce its ``statement_timeout``. Cancelling the query would open another connection to
+that server, and block the whole process until it answers. So we only hang up, which needs nobody's
+consent. Whether the server had done what was asked is unknown then, as after any failure.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+import psycopg2
+from twisted.internet.defer import CancelledError, DeferredLock
+from twisted.internet.error import ConnectionClosed
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.threads import deferToThreadPool
+from txpostgres import txpostgres  # type: ignore[import-untyped]
+
+from gatekeeper.errors import StoreError
+from gatekeeper.store.postgres_url import PostgresTarget
+
+T = TypeVar("T")
+
+#: Seconds for a connection to be made, TLS and authentication included.
+CONNECT_TIMEOUT: Final = 10.0
+
+#: Seconds more than ``statement_timeout`` that the server may take to answer: only a server that is
+#: hung, or cut off, does not keep its own limit.
+GRACE: Final = 5.0
+
+#: Seconds that a close waits for what is under way.
+CLOSE_TIMEOUT: Final = 5.0
+
+#: A peer that is gone is noticed within a minute, also when nothing is being sent.
+KEEP_ALIVE: Final = {
+    "keepalives": 1,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+
+
+class Connection(txpostgres.Connection):  # type: ignore[misc]
+    """txpostgres's connection, with two things put right."""
+
+    def doRead(self) -> Exception | None:
+        """Read. A server that hangs up on an idle connection is not an error to log."""
+        try:
+            super().doRead()
+        except psycopg2.Error as error:
+            return error  # The reactor calls connectionLost() with it.
+        return None
+
+    def close(self) -> None:
+        """Hang up; what is under way fails with ConnectionDone."""
+        # A running cursor is a reader of its own. Left with the reactor, it would be called for
+        # whichever connection gets the same file descriptor next.
+        for cursor in set(self._cursors):
+            self.reactor.removeReader(cursor)
+            self.reactor.removeWriter(cursor)
+        super().close()
+
+
+class PostgresLink:
+    """Runs work on one connection, one piece at a time.
+
+    ``prepare`` is run on every new connection before anything else. ``statement_timeout`` is in
+    seconds. After any failure the connection is dropped, and with it a transaction that was open;
+    the next piece of work makes a new one. There is no retry here and nothing that goes on in the
+    background: when to try again is up to the caller.
+    """
+
+    def __init__(
+        self,
+        target: PostgresTarget,
+        reactor: Any,
+        statement_timeout: float,
+        prepare: Callable[[Connection], Awaitable[None]],
+    ) -> None:
+        self._target = target
+        self._reactor: IReactorTime = reactor
+        self._pool_reactor = reactor
+        self._statement_timeout = statement_timeout
+        self._prepare = prepare
+        self._lock = DeferredLock()
+        self._connection: Connection | None = None
+        self._closed = False
+
+    async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Connect if need be, do ``work``, and return what it returns.
+
+        :raises StoreError: the server cannot be reached, failed, or does not answer in time.
+        """
+        await self._lock.acquire()
+        try:
+            if self._closed:
+                raise StoreError("the store is closed")
+            connection = await self._connected()
+            limit = self._statement_timeout + GRACE
+            return await self._within(limit, connection, work(connection))
+        except BaseException as error:
+            self._drop()
+            if isinstance(error, CancelledError):  # By the server: txpostgres calls both so.
+                reason = f"statement cancelled (statement_timeout is {self._statement_timeout:g} s)"
+            elif isinstance(error, (psycopg2.Error, ConnectionClosed, OSError)):
+                reason = _reason(error)
+            else:
+                raise
+            raise StoreError(f"store.url: {self._target}: {reason}") from error
+        finally:
+            self._lock.release()
+
+    async def close(self) -> None:
+        """Hang up, after what is under way or :data:`CLOSE_TIMEOUT` seconds. Nothing may follow."""
+        self._closed = True
+        timer = self._reactor.callLater(CLOSE_TIMEOUT, self._drop)
+        await self._lock.acquire()
+        if timer.active():
+            timer.cancel()
+        self._drop()
+        self._lock.release()
+
+    async def _connected(self) -> Connection:
+        if self._connection is not None:
+            if not self._connection.closed:
+                return self._connection
+            self._drop()
+        parameters = {**KEEP_ALIVE, "client_encoding": "UTF8", **self._target.parameters}
+        parameters.update(await self._address())
+        connection = self._connection = Connection(self._reactor)
+        await self._within(CONNECT_TIMEOUT, connection, connection.connect(**parameters))
+        milliseconds = int(self._statement_timeout * 1000)
+        limit = self._statement_timeout + GRACE
+        setting = connection.runOperation(f"SET statement_timeout = {milliseconds}")
+        await self._within(limit, connection, setting)
+        await self._within(limit, connection, self._prepare(connection))
+        return connection
+
+    async def _address(self) -> dict[str, str | int]:
+        """Return where to connect to, names resolved: libpq would block the reactor for that."""
+        host, port = self._target.host, self._target.port
+        if not host or host.startswith("/"):
+            return {"port": port, **({"host": host} if host else {})}
+        pool = self._pool_reactor.getThreadPool()
+        found = await deferToThreadPool(
+            self._pool_reactor, pool, socket.getaddrinfo, host, port, type=socket.SOCK_STREAM
+        )
+        addresses = list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+        # The name goes with each address, for it is what the server's certificate is checked with.
+        return {
+            "host": ",".join([host] * len(addresses)),
+            "hostaddr": ",".join(addresses),
+            "port": port,
+        }
+
+    async def _within(self, limit: float, connection: Connection, work: Awaitable[T]) -> T:
+        timer = self._reactor.callLater(limit, connection.close)
+        try:
+            return await work
+        except ConnectionClosed:
+            if timer.active():
+                raise
+            raise TimeoutError(f"no answer within {limit:g} s") from None
+        finally:
+            if timer.active():
+                timer.cancel()
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None and connection.pollable() is not None:
+            connection.close()
+
+
+def _reason(error: BaseException) -> str:
+    """Say what went wrong in one line, without the rows that PostgreSQL likes to add."""
+    if isinstance(error, psycopg2.Error) and error.diag.message_primary:
+        return error.diag.message_primary
+    return " ".join(str(error).split()) or type(error).__name__
