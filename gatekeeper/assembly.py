@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 
 from gatekeeper.auth.access import AccessRules
 from gatekeeper.auth.cache import VerdictCache
@@ -103,17 +102,22 @@ class Assembly:
 
     def _route(self, service: Service) -> Route:
         upstream = parse_upstream(service.to)
-        context = client_context(service.ca_file) if upstream.scheme == "https" else None
-        addresses = [
-            Address(upstream.host, upstream.port, context, upstream.host if context else None)
-        ]
-        default_port = 443 if context else 80
+        secure = upstream.scheme == "https"
+
+        def addresses() -> list[Address]:
+            # Asked for each connection: a changed file of authorities is read again.
+            context = client_context(service.ca_file) if secure else None
+            name = upstream.host if secure else None
+            return [Address(upstream.host, upstream.port, context, name)]
+
+        addresses()  # what cannot be used shows now
+        default_port = 443 if secure else 80
         chain = make_chain(f"service:{service.name}", service.checkers, self._checkers, self._cache)
         return Route(
             service.name,
             prefix=service.from_.encode("ascii"),
             path=upstream.path.encode("ascii"),
-            origin=self._origin(lambda: addresses, service.to, None, self._timeouts(service)),
+            origin=self._origin(addresses, service.to, None, self._timeouts(service)),
             host_field=Authority(upstream.host, upstream.port).encode(default_port),
             chain=None if chain.public else chain,
             access=AccessRules(service.access) if service.access else None,
@@ -143,7 +147,7 @@ class Assembly:
             DestinationPolicy(map(parse_allow_rule, listener.allow), self._own_addresses),
             self._resolver,
             self._loop,
-            partial(self._dynamic_origin),
+            self._dynamic_origin,
             timeouts.connect,
             timeouts.tunnel,
         )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import click
 
 if TYPE_CHECKING:
     from gatekeeper.config.model import Settings
+    from gatekeeper.errors import Problem
     from gatekeeper.store.interface import UsageQuery, UsageRow
 
 DEFAULT_CONFIG: Final = "/etc/gatekeeper/gatekeeper.toml"
@@ -73,23 +74,25 @@ def check_config(file: str | None, config: str) -> None:
     Every problem is printed with its place in the file. FILE may be given with --config as well.
     """
     from gatekeeper.auth.registry import close_checkers, make_checkers
+    from gatekeeper.demo import prepare
     from gatekeeper.errors import ConfigurationError
     from gatekeeper.store.opening import make_store
 
     path = file if file is not None else config
     settings = _load(path)
-    problems: list[ConfigurationError] = []
-    # What the daemon makes at its start: these find what the file alone does not tell.
-    for make in (
-        lambda: close_checkers(make_checkers(settings)),
-        lambda: make_store(settings.store),
-    ):
-        try:
-            make()
-        except ConfigurationError as error:
-            problems.append(error)
+    # What the daemon makes at its start: this finds what the file alone does not tell.
+    problems: list[Problem] = []
+    try:
+        settings = prepare(settings, click.echo)
+        close_checkers(make_checkers(settings))
+    except ConfigurationError as error:
+        problems += error.problems
+    try:
+        make_store(settings.store)
+    except ConfigurationError as error:
+        problems += error.problems
     if problems:
-        _refuse(path, *problems)
+        _refuse(path, problems)
     click.echo(f"{path}: ok")
 
 
@@ -103,10 +106,11 @@ def hash_password(config: str) -> None:
     """
     from gatekeeper.auth.passwords import hash_password as make_hash
 
+    password: str
     if sys.stdin.isatty():
         password = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
     else:
-        line = click.get_binary_stream("stdin").readline()
+        line = sys.stdin.buffer.readline()
         try:
             password = line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
         except UnicodeDecodeError:
@@ -186,13 +190,12 @@ def _load(path: str) -> Settings:
     try:
         return load(path, checker_types())
     except ConfigurationError as error:
-        _refuse(path, error)
+        _refuse(path, error.problems)
 
 
-def _refuse(path: str, *errors: Any) -> NoReturn:
-    for error in errors:
-        for problem in error.problems:
-            click.echo(f"{path}: {problem}", err=True)
+def _refuse(path: str, problems: Iterable[Problem]) -> NoReturn:
+    for problem in problems:
+        click.echo(f"{path}: {problem}", err=True)
     raise SystemExit(EXIT_CONFIGURATION)
 
 
@@ -228,7 +231,7 @@ def _ask_store(settings: Settings, path: str, query: UsageQuery) -> list[UsageRo
             click.echo(f"The usage cannot be read: {error}", err=True)
             raise SystemExit(EXIT_STORE)
         case [ConfigurationError() as error]:
-            _refuse(path, error)
+            _refuse(path, error.problems)
         case [list() as rows]:
             return rows
     raise click.Abort  # Interrupted.

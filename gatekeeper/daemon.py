@@ -25,7 +25,8 @@ from gatekeeper.config.model import Settings
 from gatekeeper.demo import demo_origin_service
 from gatekeeper.errors import ConfigurationError, Problem, StoreError
 from gatekeeper.management.service import ManagementService, management_service
-from gatekeeper.net.listeners import Connections, Listener, bind
+from gatekeeper.net.binding import listening_socket
+from gatekeeper.net.listeners import BACKLOG, Connections, Listener
 from gatekeeper.net.resolver import Resolver
 from gatekeeper.net.sweep import Sweep
 from gatekeeper.net.tls import ServerTLS
@@ -75,9 +76,9 @@ class Daemon(Service):
         self.connections = Connections(settings.limits, loop.call_soon)
         self._resolver = Resolver(loop, timeout=settings.timeouts.connect)
         self.listeners: list[Listener] = []
-        self._assembly = self._bind()
         self._management = self._bind_management()
         self._demo = demo_origin_service(settings.demo.origin) if settings.demo else None
+        self._assembly = self._bind()
         self._sweeping = LoopingCall(self.plane.sweep.run)
         self._checking_files = LoopingCall(self._check_files)
         self._stopping = False
@@ -96,7 +97,7 @@ class Daemon(Service):
                     if listener.tls
                     else None
                 )
-                sockets.append((listener, bind(listener.bind, "bind"), tls))
+                sockets.append((listener, listening_socket(listener.bind, "bind", BACKLOG), tls))
             except ConfigurationError as error:
                 problems += [
                     Problem(f"listeners[{number}].{problem.path}", problem.message)
@@ -105,6 +106,8 @@ class Daemon(Service):
         if problems:
             raise ConfigurationError(problems)
         addresses = [listening.getsockname()[:2] for _, listening, _ in sockets]
+        if self._management is not None:
+            addresses.append(self._management.address)
         assembly = Assembly(
             settings,
             self.plane,
@@ -128,7 +131,11 @@ class Daemon(Service):
     def _store_problem(self) -> str | Deferred[str | None] | None:
         if not self._store_open:
             return "the store has not been reached yet"
-        return self._store.ping().addCallbacks(lambda _: None, lambda f: f.getErrorMessage())
+        return self._store.ping().addCallbacks(lambda _: None, self._store_away)
+
+    def _store_away(self, failure: Failure) -> str:
+        log.warn("The store does not answer: {error}", error=failure.getErrorMessage())
+        return "the store does not answer; see the log"
 
     def _full(self) -> str | None:
         return "too much usage waits for the store" if self.meter.full else None

@@ -16,11 +16,12 @@ from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
 from gatekeeper.auth.basic import BasicSettings
-from gatekeeper.auth.passwords import hash_password
-from gatekeeper.config.model import Demo, Settings
+from gatekeeper.auth.passwords import check_hash, hash_password
+from gatekeeper.config.model import Settings
 from gatekeeper.errors import ConfigurationError, Problem
 from gatekeeper.files import write_atomically
-from gatekeeper.management.site import BoundedRequest, SiteService, listening_socket
+from gatekeeper.management.site import BoundedRequest, SiteService
+from gatekeeper.net.binding import listening_socket
 
 NAME = "demo"
 MOST_DIGITS = 12  # of N in /bytes/N: just under a terabyte
@@ -31,66 +32,70 @@ def prepare(settings: Settings, echo: Callable[[str], None]) -> Settings:
     """Make the demo's user and key where they are missing, and let the user in.
 
     Returns the settings with the user added to the checker ``demo.users``; without ``[demo]`` they
-    are returned as they are. ``echo`` gets a line to show: the secrets once, when they are made
-    (as shell commands), afterwards only where they came from. Kept are the password's hash in
-    ``demo.json`` in ``state_dir`` and the key in ``demo.keys_file``, both with mode 0600.
+    are returned as they are. ``echo`` gets a line to show: the secrets once, when they are made,
+    as shell variables; afterwards only where they are kept: the password's hash in ``demo.json``
+    in ``state_dir``, the key in ``demo.keys_file``, both with mode 0600.
 
-    :raises ConfigurationError: the files cannot be read or written, or there is no such checker.
+    :raises ConfigurationError: the files cannot be read or written, or the checker is not there
+        or has such a user already.
     """
     demo = settings.demo
     if demo is None:
         return settings
-    users_file = settings.state_dir / "demo.json"
-    made: list[str] = []
+    table = settings.checkers.get(demo.users)
+    if table is None or not isinstance(table.settings, BasicSettings):
+        raise _problem("demo.users", f"there is no checker `{demo.users}` of type `basic`")
+    users = table.settings.users
+    if NAME in users:
+        raise _problem("demo.users", f"the checker `{demo.users}` has a user `{NAME}` already")
+    password_hash = _user_and_key(settings.state_dir / "demo.json", demo.keys_file, echo)
+    with_user = table.settings.model_copy(update={"users": {**users, NAME: password_hash}})
+    checkers = {**settings.checkers, demo.users: replace(table, settings=with_user)}
+    return settings.model_copy(update={"checkers": checkers})
+
+
+def _user_and_key(user_file: Path, key_file: Path, echo: Callable[[str], None]) -> str:
+    """Make both, or what is missing of them; the hash of the user's password."""
+    new_user, new_key = not user_file.exists(), not key_file.exists()
     try:
-        password_hash = _user(users_file, made)
-        _key(demo.keys_file, made)
+        password_hash = _make_user(user_file, echo) if new_user else _read_hash(user_file)
+        if new_key:
+            _make_key(key_file, echo)
     except OSError as error:
         raise _problem("demo", f"{error.filename} cannot be used: {error.strerror}") from None
-    if made:
-        echo("Made for the demo. This is shown once; copy it into your shell:")
-        for line in made:
-            echo(f"  {line}")
-    else:
+    if not (new_user or new_key):
         echo(
-            "The demo's user and key were made at an earlier start. To get new ones delete "
-            f"{users_file} and {demo.keys_file}."
+            "The demo's user and key were made at an earlier start; to get new ones, delete "
+            f"{user_file} and {key_file}."
         )
-    return _with_user(settings, demo, password_hash)
+    return password_hash
 
 
-def _user(file: Path, made: list[str]) -> str:
-    """The hash of the demo user's password; if it is a new one, ``made`` gets what to show."""
-    if file.exists():
-        try:
-            return str(json.loads(file.read_bytes())["hash"])
-        except (ValueError, KeyError, TypeError):
-            raise _problem("demo", f"{file} is damaged; delete it to get a new user") from None
+def _make_user(file: Path, echo: Callable[[str], None]) -> str:
     password = secrets.token_urlsafe(18)
     password_hash = hash_password(password)
     document = {"user": NAME, "hash": password_hash}
     write_atomically(file, json.dumps(document).encode("ascii") + b"\n")
-    made += [f"DEMO_USER={NAME}", f"DEMO_PASSWORD={password}"]
+    echo("A user for the demo; the password is shown only now:")
+    echo(f"  DEMO_USER={NAME}")
+    echo(f"  DEMO_PASSWORD={password}")
     return password_hash
 
 
-def _key(file: Path, made: list[str]) -> None:
-    """Make the file with the demo's key, if there is none."""
-    if file.exists():
-        return
+def _read_hash(file: Path) -> str:
+    try:
+        return check_hash(json.loads(file.read_bytes())["hash"])
+    except (ValueError, KeyError, TypeError):
+        raise _problem("demo", f"{file} is damaged; delete it to get a new user") from None
+
+
+def _make_key(file: Path, echo: Callable[[str], None]) -> None:
     key = secrets.token_hex(32)
     line = f'kapi_id="{NAME}";kapi_key="{key}";kapi_groups="{NAME}";\n'
     write_atomically(file, line.encode("ascii"))
-    made += [f"DEMO_KEY_ID={NAME}", f"DEMO_KEY={key}"]
-
-
-def _with_user(settings: Settings, demo: Demo, password_hash: str) -> Settings:
-    table = settings.checkers.get(demo.users)
-    if table is None or not isinstance(table.settings, BasicSettings):
-        raise _problem("demo.users", f"there is no checker `{demo.users}` of type `basic`")
-    users = {**table.settings.users, NAME: password_hash}
-    changed = replace(table, settings=table.settings.model_copy(update={"users": users}))
-    return settings.model_copy(update={"checkers": {**settings.checkers, demo.users: changed}})
+    echo("A key for the demo; it is shown only now:")
+    echo(f"  DEMO_KEY_ID={NAME}")
+    echo(f"  DEMO_KEY={key}")
 
 
 def demo_origin_service(bind: str) -> SiteService:

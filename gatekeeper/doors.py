@@ -26,53 +26,59 @@ if TYPE_CHECKING:
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _PROXY_AUTHORIZATION: Final = "proxy-authorization"
+_SPECIAL_METHODS: Final = frozenset({b"CONNECT", b"TRACE"})
+_KNOWN_REQUESTS: Final = 8192
+_KNOWN_TARGET: Final = 256  # longer ones are not worth remembering
 _SERVICE_PORTS: Final = frozenset({None, 80, 443})
 _ALLOW: Final = ((b"allow", b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"),)
 
 
 class Request:
-    """A request, understood.
+    """What a request asks for; it is shared by equal requests, and never changed.
 
     ``path`` and ``query`` are canonical; ``authority`` is what was asked for (``None``: an
-    HTTP/1.0 request without Host). ``label`` is the path as it is metered and logged. ``presented``
-    is the credential field's value, ``b""`` for none.
+    HTTP/1.0 request without Host). ``label`` is the path as it is metered and logged.
+    ``upstream_line`` is what follows the method in the upstream's head, Host included;
+    ``consumes_authorization`` tells whether the client's Authorization is for us.
     """
 
     __slots__ = (
         "authority",
         "consumes_authorization",
-        "host_field",
+        "forwarded",
+        "host_label",
         "label",
         "path",
-        "presented",
         "query",
         "route",
+        "upstream_line",
     )
 
     def __init__(
         self,
         route: Route,
+        scheme: bytes,
         authority: Authority | None,
         path: bytes,
         query: bytes,
         host_field: bytes,
         label: str,
-        presented: bytes,
         consumes_authorization: bool,
     ) -> None:
+        asked_for = authority.encode() if authority is not None else b""
         self.route = route
         self.authority = authority
         self.path = path
         self.query = query
-        self.host_field = host_field
         self.label = label
-        self.presented = presented
+        self.host_label = asked_for.decode("ascii")
         self.consumes_authorization = consumes_authorization
-
-    @property
-    def host_label(self) -> str:
-        """The host asked for, as the access log shows it."""
-        return self.authority.encode().decode("ascii") if self.authority else ""
+        self.upstream_line = b" %b%b HTTP/1.1\r\nhost: %b\r\n" % (
+            route.upstream_path(path),
+            query,
+            host_field,
+        )
+        self.forwarded = b"x-forwarded-proto: %b\r\nx-forwarded-host: %b\r\n" % (scheme, asked_for)
 
 
 class Door:
@@ -99,6 +105,10 @@ class Door:
         """
         raise NotImplementedError
 
+    def presented(self, head: RequestHead, request: Request) -> bytes:
+        """The value of the credential field, ``b""`` where there is none."""
+        return head.authorization or b""
+
     def dial(self, exchange: Exchange) -> Deferred[Origin | None]:
         """Where a request goes whose route has no fixed origin; ``None`` when it is a tunnel."""
         raise NotImplementedError
@@ -106,6 +116,8 @@ class Door:
     def _check(self, head: RequestHead) -> None:
         if head.method == b"TRACE":
             raise Refusal("trace", "TRACE is not allowed", status=405, fields=_ALLOW)
+        if head.method == b"CONNECT" and not self.is_proxy:
+            raise Refusal("connect", "this is no proxy", status=405, fields=_ALLOW)
         if head.via is not None and self._pseudonym in head.via:
             raise Refusal("loop", "the request has been here before", status=508)
 
@@ -135,22 +147,16 @@ class Door:
 
     def forwarding_fields(self, peer: str, head: RequestHead, request: Request) -> bytes:
         """``X-Forwarded-For``, ``-Proto`` and ``-Host`` for the upstream, as lines."""
-        addresses = peer.encode("ascii")
-        scheme = self.scheme
-        host = request.authority.encode() if request.authority is not None else b""
-        if self._trusted and self.trusts(peer):
-            earlier = [value for value in head.values(b"x-forwarded-for") if value]
-            addresses = b", ".join([*earlier, addresses])
-            said = head.values(b"x-forwarded-proto")
-            if len(said) == 1 and said[0] in (b"http", b"https"):
-                scheme = said[0]
-            said = head.values(b"x-forwarded-host")
-            if len(said) == 1:
-                host = said[0]
+        if not (self._trusted and self.trusts(peer)):
+            return b"x-forwarded-for: %b\r\n%b" % (peer.encode("ascii"), request.forwarded)
+        earlier = [value for value in head.values(b"x-forwarded-for") if value]
+        addresses = b", ".join([*earlier, peer.encode("ascii")])
+        scheme = head.values(b"x-forwarded-proto")
+        host = head.values(b"x-forwarded-host")
         return b"x-forwarded-for: %b\r\nx-forwarded-proto: %b\r\nx-forwarded-host: %b\r\n" % (
             addresses,
-            scheme,
-            host,
+            scheme[0] if scheme in ([b"http"], [b"https"]) else self.scheme,
+            host[0] if len(host) == 1 else request.host_label.encode("ascii"),
         )
 
 
@@ -174,12 +180,23 @@ class Gateway(Door):
     ) -> None:
         super().__init__(name, scheme, pseudonym, trusted)
         self.routes = routes
+        self._known: dict[tuple[bytes | None, bytes], Request] = {}
 
     def understand(self, head: RequestHead) -> Request:
         """Find the service. An absolute-form target's authority goes before Host."""
-        self._check(head)
-        if head.method == b"CONNECT":
-            raise Refusal("connect", "this is no proxy", status=405, fields=_ALLOW)
+        if head.via is not None or head.method in _SPECIAL_METHODS:
+            self._check(head)
+        key = (head.host, head.target)
+        request = self._known.get(key)
+        if request is None:
+            request = self._understand(head)
+            if len(head.target) <= _KNOWN_TARGET:
+                if len(self._known) >= _KNOWN_REQUESTS:
+                    self._known.clear()
+                self._known[key] = request
+        return request
+
+    def _understand(self, head: RequestHead) -> Request:
         authority = parse_authority(head.host) if head.host is not None else None
         target = parse_target(head.target)
         if target.authority is not None:
@@ -189,12 +206,12 @@ class Gateway(Door):
         route = self.routes.find(authority.host if authority else None, target.path)
         return Request(
             route,
+            self.scheme,
             authority,
             target.path,
             target.query,
             route.host_field,
             target.path.decode("ascii"),
-            head.authorization or b"",
             route.chain is not None,
         )
 
@@ -250,32 +267,30 @@ class ForwardProxy(Door):
             return self._understand_service(head, target, authority)
         if target.scheme == b"https":
             raise bad_request("use CONNECT to reach an https origin through this proxy")
-        presented, source = self._presented(head, self._credentials_from)
-        label = (authority.encode(80) + target.path).decode("ascii")
+        host_field = authority.encode(80)
         return Request(
             self._route,
+            self.scheme,
             authority,
             target.path,
             target.query,
-            authority.encode(80),
-            label,
-            presented,
-            source != _PROXY_AUTHORIZATION,
+            host_field,
+            (host_field + target.path).decode("ascii"),
+            self._from_authorization(head),
         )
 
     def _understand_service(
         self, head: RequestHead, target: Target, authority: Authority
     ) -> Request:
         route = self._services.find(authority.host, target.path)
-        sources = (*self._credentials_from, "authorization")
         return Request(
             route,
+            self.scheme,
             authority,
             target.path,
             target.query,
             route.host_field,
             target.path.decode("ascii"),
-            self._presented(head, sources)[0],
             route.chain is not None,
         )
 
@@ -285,24 +300,34 @@ class ForwardProxy(Door):
             raise bad_request("CONNECT needs a port")
         if head.length != 0:
             raise bad_request("CONNECT has no body")
-        presented, source = self._presented(head, self._credentials_from)
         label = authority.encode()
         return Request(
             self._route,
+            self.scheme,
             authority,
             b"",
             b"",
             label,
             label.decode("ascii"),
-            presented,
-            source != _PROXY_AUTHORIZATION,
+            self._from_authorization(head),
         )
 
-    def _presented(self, head: RequestHead, sources: Sequence[str]) -> tuple[bytes, str]:
-        for source in sources:
+    def presented(self, head: RequestHead, request: Request) -> bytes:
+        """The first credential field that there is; for a service, Authorization is one as well."""
+        for source in self._credentials_from:
             value = (
                 head.proxy_authorization if source == _PROXY_AUTHORIZATION else head.authorization
             )
             if value:
-                return value, source
-        return b"", _PROXY_AUTHORIZATION
+                return value
+        return (head.authorization or b"") if request.route.is_service else b""
+
+    def _from_authorization(self, head: RequestHead) -> bool:
+        """Whether it is Authorization that the credentials of a request of no service are in."""
+        for source in self._credentials_from:
+            if source == _PROXY_AUTHORIZATION:
+                if head.proxy_authorization:
+                    return False
+            elif head.authorization:
+                return True
+        return False

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 log = Logger()
 
 PUBLIC: Final = Grant(consumed=False)
+_TRACE: Final = b"x-request-id: %b\r\ntraceparent: 00-%b-%b-00\r\nvia: %b\r\n"
+_CONTINUED: Final = b"x-request-id: %b\r\ntraceparent: %b\r\nvia: %b\r\n"
 _SAFE: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 _BODY_EXPECTED: Final = frozenset({b"POST", b"PUT", b"PATCH"})
 _TRACEPARENT: Final = re.compile(
@@ -94,7 +96,7 @@ class ClientSide(Protocol):
 class Exchange:
     """See the module. Attributes that are not set are the class's: an exchange is made often."""
 
-    request: Request
+    request: Request = None  # type: ignore[assignment]  # set when the head is understood
     grant: Grant = PUBLIC
     upstream: UpstreamConnection | None = None
     tunnel: Cuttable | None = None
@@ -119,28 +121,32 @@ class Exchange:
         plane.live.add(self)
 
     def __repr__(self) -> str:
-        return f"<Exchange {self.id} {self.head.method.decode('latin-1')} {self.status or 'open'}>"
+        return f"<Exchange {self.id.decode()} {self.head.method.decode('latin-1')} {self.status or 'open'}>"
 
     # --- the line -------------------------------------------------------------------------
 
     def begin(self) -> None:
         """Take the request from its head to the upstream, or refuse it."""
+        head, door = self.head, self.client.door
         try:
-            request = self.request = self.client.door.understand(self.head)
-            if self.head.unknown_expectation:
+            request = self.request = door.understand(head)
+            if head.unknown_expectation:
                 raise Refusal("unknown_expectation", "the expectation is not known", status=417)
             route = request.route
             chain = route.chain
-            if chain is None or self.head.method in route.open_methods:
+            if chain is None or head.method in route.open_methods:
                 self._granted(PUBLIC)
                 return
-            door, peer = self.client.door, self.client.peer
-            verdict = chain.lookup(
-                request.presented,
-                self.head.fields,
-                door.client_address(peer, self.head),
-                door.trusts(peer),
-            )
+            presented = door.presented(head, request)
+            if chain.plain:
+                verdict = chain.lookup(presented)
+            else:
+                peer = self.client.peer
+                address, trusted = door.client_address(peer, head), door.trusts(peer)
+                verdict = chain.lookup(presented, head.fields, address, trusted)
+            if verdict.__class__ is Grant:
+                self._granted(verdict)
+                return
         except Refusal as refusal:
             self.refuse(refusal)
             return
@@ -156,7 +162,7 @@ class Exchange:
     def _credentials(self) -> Credentials:
         request, client = self.request, self.client
         return Credentials(
-            presented=request.presented,
+            presented=client.door.presented(self.head, request),
             fields=tuple(self.head.fields),
             method=self.head.method,
             url=request.path + request.query,
@@ -255,38 +261,33 @@ class Exchange:
     def _upstream_head(self) -> bytes:
         """The head that goes upstream, in one piece."""
         head, request, grant = self.head, self.request, self.grant
-        route = request.route
+        client, plane = self.client, self.plane
         forwarded = head.forwarded
         if grant.headers:
             names = {normalize(name) for name, _ in grant.headers}
             forwarded = [field for field in forwarded if normalize(field[0]) not in names]
-        parts = [
-            head.method,
-            b" ",
-            route.upstream_path(request.path),
-            request.query,
-            b" HTTP/1.1\r\nhost: ",
-            request.host_field,
-            b"\r\n",
-        ]
+        parts = [head.method, request.upstream_line]
         for name, value in forwarded:
             parts += (name, b": ", value, b"\r\n")
-        request_id = self.id.encode("ascii")
-        parts.append(self.client.door.forwarding_fields(self.client.peer, head, request))
-        parts += (b"x-request-id: ", request_id, b"\r\ntraceparent: ")
-        parts += (self._traceparent(request_id), b"\r\nvia: ", self.plane.via, b"\r\n")
+        parts.append(client.door.forwarding_fields(client.peer, head, request))
+        request_id = self.id
+        parts.append(
+            _TRACE % (request_id, request_id, request_id[16:], plane.via)
+            if head.traceparent is None
+            else _CONTINUED % (request_id, self._traceparent(head.traceparent), plane.via)
+        )
         if grant.authorization is not None:
             parts += (b"authorization: ", grant.authorization, b"\r\n")
         elif head.authorization is not None and not (
             grant.consumed and request.consumes_authorization
         ):
             parts += (b"authorization: ", head.authorization, b"\r\n")
-        if grant.user and route.is_service:
+        if grant.user and request.route.is_service:
             parts += (b"x-forwarded-user: ", grant.user.encode("utf-8"), b"\r\n")
         if grant.headers:
             parts.append(encode(grant.headers))
         if grant.real_ip:
-            address = self.client.door.client_address(self.client.peer, head)
+            address = client.door.client_address(client.peer, head)
             parts += (b"x-real-ip: ", address.encode("ascii"), b"\r\n")
         if head.length is None:
             parts.append(b"transfer-encoding: chunked\r\n")
@@ -301,12 +302,9 @@ class Exchange:
         parts.append(b"\r\n")
         return b"".join(parts)
 
-    def _traceparent(self, request_id: bytes) -> bytes:
+    def _traceparent(self, given: bytes) -> bytes:
         """The client's trace context where it is valid (W3C Trace Context), else one of ours."""
-        given = self.head.traceparent
-        if given and _TRACEPARENT.fullmatch(given):
-            return given
-        return b"00-%b-%b-00" % (request_id, request_id[16:])
+        return given if _TRACEPARENT.fullmatch(given) else b"00-%b-%b-00" % (self.id, self.id[16:])
 
     def request_data(self, payload: bytes, done: bool, trailers: Fields) -> None:
         """More of the request's body."""
@@ -339,7 +337,7 @@ class Exchange:
         self.responding = True
         fields = head.fields
         fields.append((b"via", self.plane.via))
-        fields.append((b"x-request-id", self.id.encode("ascii")))
+        fields.append((b"x-request-id", self.id))
         client = self.client
         if done:
             self.upstream = None
@@ -440,13 +438,12 @@ class Exchange:
         """Answer the request ourselves."""
         if self.finished:
             return
-        request_id = self.id.encode("ascii")
-        reply = make_reply(refusal, self.head.values(b"accept"), request_id)
+        reply = make_reply(refusal, self.head.values(b"accept"), self.id)
         self.status = reply.status
         self.bytes_out = 0 if self.head.method == b"HEAD" else len(reply.body)
         self.responding = True
         self._let_go()
-        fields = [(b"date", self.plane.date()), *reply.fields, (b"x-request-id", request_id)]
+        fields = [(b"date", self.plane.date()), *reply.fields, (b"x-request-id", self.id)]
         self.finish(refusal.reason)
         self.client.send_response(
             reply.status, reply.phrase, fields, len(reply.body), reply.body, True
@@ -492,53 +489,50 @@ class Exchange:
         if self.upstream is not None or self.waiting_at is not None or self.dialing is not None:
             self._let_go()
         duration = plane.monotonic() - self.start
-        now = plane.wall_clock()
-        request = getattr(self, "request", None)
-        grant = self.grant
-        method = self.head.method.decode("latin-1")
-        path = service = host = ""
-        if request is not None:
-            path, service, host = request.label, request.route.name, request.host_label
-        if self.authorized and grant.user and plane.meter is not None:
-            plane.meter.record(
-                UsageRecord(
-                    self.id,
-                    now - duration,
-                    duration,
-                    service,
-                    grant.user,
-                    grant.key_id,
-                    method,
-                    path,
-                    self.status,
-                    self.upstream_status,
-                    self.bytes_in,
-                    self.bytes_out,
-                    1,
-                    reason,
-                )
-            )
+        if self.authorized and self.grant.user and plane.meter is not None:
+            plane.meter.record(self._usage(plane.wall_clock() - duration, duration, reason))
         if plane.access_log is not None:
-            plane.access_log.write(
-                AccessEntry(
-                    now - duration,
-                    self.id,
-                    self.client.door.name,
-                    self.client.door.client_address(self.client.peer, self.head),
-                    service,
-                    grant.user,
-                    grant.key_id,
-                    method,
-                    host,
-                    path,
-                    self.status,
-                    self.upstream_status,
-                    self.bytes_in,
-                    self.bytes_out,
-                    duration,
-                    reason,
-                )
-            )
+            plane.access_log.write(self._access(plane.wall_clock() - duration, duration, reason))
+
+    def _usage(self, start: float, duration: float, reason: str) -> UsageRecord:
+        request, grant = self.request, self.grant
+        return UsageRecord(
+            self.id.decode("ascii"),
+            start,
+            duration,
+            request.route.name,
+            grant.user,
+            grant.key_id,
+            self.head.method.decode("ascii"),
+            request.label,
+            self.status,
+            self.upstream_status,
+            self.bytes_in,
+            self.bytes_out,
+            1,
+            reason,
+        )
+
+    def _access(self, start: float, duration: float, reason: str) -> AccessEntry:
+        request, grant, client = self.request, self.grant, self.client
+        return AccessEntry(
+            start,
+            self.id.decode("ascii"),
+            client.door.name,
+            client.door.client_address(client.peer, self.head),
+            request.route.name if request is not None else "",
+            grant.user,
+            grant.key_id,
+            self.head.method.decode("ascii"),
+            request.host_label if request is not None else "",
+            request.label if request is not None else "",
+            self.status,
+            self.upstream_status,
+            self.bytes_in,
+            self.bytes_out,
+            duration,
+            reason,
+        )
 
 
 _RETRY: Final = ((b"retry-after", b"5"),)

@@ -66,14 +66,14 @@ class Plane:
         self.via = b"1.1 " + self.pseudonym
         self.live: set[Exchange] = set()
         self.draining = False
-        self._id_prefix = secrets.token_hex(8)
+        self._id_prefix = secrets.token_hex(8).encode("ascii")
         self._id_count = secrets.randbits(48)
         self._date = (0, b"")
 
-    def next_id(self) -> str:
+    def next_id(self) -> bytes:
         """A request id: 32 hex digits, unique, also good as a W3C trace id."""
         self._id_count += 1
-        return f"{self._id_prefix}{self._id_count:016x}"
+        return b"%b%016x" % (self._id_prefix, self._id_count)
 
     def date(self) -> bytes:
         """The Date field's value now (RFC 9110, 5.6.7), made once a second."""

@@ -66,7 +66,9 @@ def makeService(options: Options) -> IService:
     from gatekeeper.config.loading import load
     from gatekeeper.daemon import Daemon
     from gatekeeper.demo import prepare
+    from gatekeeper.net.tls import ignore_malformed_server_names
 
+    ignore_malformed_server_names()
     try:
         settings = prepare(load(options["config"], checker_types()), _echo)
         return Daemon(settings, reactor, reactor._asyncioEventloop)  # type: ignore[attr-defined]

@@ -7,9 +7,6 @@ from typing import Final
 
 from gatekeeper.auth.interfaces import Deny
 from gatekeeper.config.model import AccessRule
-from gatekeeper.config.values import check_path_pattern
-from gatekeeper.errors import ConfigurationError, Problem, ProtocolError
-from gatekeeper.http.target import canonical_path
 
 _FORBIDDEN: Final = Deny(
     "insufficient_scope", "You may not do this here.", status=403, error="insufficient_scope"
@@ -38,29 +35,19 @@ class AccessRules:
     In a pattern ``*`` is a whole segment that is not empty; ``/**`` at the end is the path
     before it, with a slash after it or without, and everything below. All else is compared
     byte by byte, a slash at the end included. Methods are case-sensitive (RFC 9110, 9.1).
-
-    :raises ConfigurationError: patterns that mean nothing, each with its path (``access[2].path``).
     """
 
     def __init__(self, rules: Sequence[AccessRule]) -> None:
         self._root = _Node()
-        self._rules: list[tuple[frozenset[bytes] | None, frozenset[str] | None]] = []
-        problems = []
-        for number, rule in enumerate(rules):
-            try:
-                self._add(rule.path, number)
-            except (ValueError, ProtocolError) as error:
-                detail = error.detail if isinstance(error, ProtocolError) else str(error)
-                problems.append(Problem(f"access[{number}].path", detail))
-            methods = rule.methods
-            self._rules.append(
-                (
-                    None if methods is None else frozenset(each.encode() for each in methods),
-                    None if rule.groups is None else frozenset(rule.groups),
-                )
+        self._rules = [
+            (
+                None if rule.methods is None else frozenset(map(str.encode, rule.methods)),
+                None if rule.groups is None else frozenset(rule.groups),
             )
-        if problems:
-            raise ConfigurationError(problems)
+            for rule in rules
+        ]
+        for number, rule in enumerate(rules):
+            self._add(rule.path.encode("ascii"), number)
 
     def decide(self, method: bytes, path: bytes, groups: frozenset[str]) -> Deny | None:
         """None where the caller may pass. ``path`` is canonical and without the query."""
@@ -75,10 +62,9 @@ class AccessRules:
                 return _FORBIDDEN
         return _FORBIDDEN
 
-    def _add(self, pattern: str, number: int) -> None:
-        check_path_pattern(pattern)
+    def _add(self, pattern: bytes, number: int) -> None:
         node = self._root
-        for segment in canonical_path(pattern.encode("ascii")).split(b"/")[1:]:
+        for segment in pattern.split(b"/")[1:]:
             if segment == b"**":
                 node.rest.append(number)
                 return
@@ -91,12 +77,11 @@ class AccessRules:
 
     def _fitting(self, path: bytes) -> list[int]:
         """The rules whose pattern fits, in their order."""
-        first, *segments = path.split(b"/")
-        if first:  # the "*" of OPTIONS, or an authority
+        if not path.startswith(b"/"):  # the "*" of OPTIONS, or an authority
             return []
         found: list[int] = []
         nodes = [self._root]
-        for segment in segments:
+        for segment in path[1:].split(b"/"):
             following = []
             for node in nodes:
                 found += node.rest

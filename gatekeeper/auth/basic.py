@@ -125,8 +125,9 @@ class BasicChecker:
         self._queue.close()
 
     async def _verify(self, service: str, user: str, password: str, client: str) -> Verdict:
+        decoy = self._decoys.hash_for(user)  # also where it is not needed: it takes time, too
         found = await self._find(service, user)
-        hashed = self._decoys.hash_for(user) if found is None else found
+        hashed = decoy if found is None else found
         try:
             fits = await self._queue.submit(
                 client, user, partial(verify_password, password, hashed)
@@ -145,7 +146,7 @@ class BasicChecker:
 
 
 def read_basic(credentials: Credentials) -> tuple[str, str] | None:
-    """User name and password in normal form C; None where they break RFC 7617, section 2."""
+    """The user's name in normal form C, and the password; None against RFC 7617, section 2."""
     token = credentials.token
     if len(token) > _MAX_SIZE:
         return None
@@ -159,4 +160,4 @@ def read_basic(credentials: Credentials) -> tuple[str, str] | None:
     canonical = binascii.b2a_base64(raw, newline=False) == token
     if not (canonical and user and colon) or has_control_character(text):
         return None
-    return normalize(user), normalize(password)
+    return normalize(user), password

@@ -60,7 +60,7 @@ class Chain:
         names = frozenset[bytes]().union(*(each for each in varies if each is not None))
         self._cacheable = bool(checkers) and None not in varies
         #: The credential field alone decides: the hot path looks at nothing else.
-        self._plain = self._cacheable and not names
+        self.plain = self._cacheable and not names
         self._by_client = CLIENT in names
         self._by_trust = PEER_TRUSTED in names
         self._field_names = names - {CLIENT, PEER_TRUSTED}
@@ -81,7 +81,7 @@ class Chain:
         The parameters are the attributes of :class:`Credentials` that go by these names. Who
         leaves out the last two gets None for verdicts that depend on them, at the worst.
         """
-        if self._plain:
+        if self.plain:
             message = presented
         elif self._cacheable:
             message = self._message(presented, fields, client, peer_trusted)
@@ -117,7 +117,7 @@ class Chain:
         peer_trusted: bool,
     ) -> bytes:
         """All that the verdict depends on, in a form that no two different requests share."""
-        if self._plain:
+        if self.plain:
             return presented
         return repr(
             (

@@ -46,7 +46,7 @@ class ReactorThreads:
     """
 
     def __init__(self) -> None:
-        self.size = max(1, min(2, len(os.sched_getaffinity(0)) - 1))
+        self.size = max(1, min(2, (os.cpu_count() or 1) - 1))
         self._pool: ThreadPool | None = None
 
     def run(self, work: Callable[[], T]) -> Deferred[T]:

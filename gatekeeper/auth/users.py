@@ -9,7 +9,7 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
-from gatekeeper.auth.passwords import SAMPLE_HASH, imitate, normalize
+from gatekeeper.auth.passwords import SAMPLE_HASH, imitate
 
 
 class UserSource(Protocol):
@@ -23,10 +23,13 @@ class UserSource(Protocol):
 
 
 class ConfiguredUsers:
-    """The users of a ``[checkers.NAME]`` table; every service that names the checker has them."""
+    """The users of a ``[checkers.NAME]`` table; every service that names the checker has them.
+
+    :param hashes: by name, the names in normal form C.
+    """
 
     def __init__(self, hashes: Mapping[str, str]) -> None:
-        self._hashes = {normalize(user): hashed for user, hashed in hashes.items()}
+        self._hashes = dict(hashes)
 
     def find(self, service: str, user: str) -> str | None:
         """See :class:`UserSource`."""

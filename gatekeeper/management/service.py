@@ -9,7 +9,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import IResource
 
 from gatekeeper.management.health import Check, Readiness
-from gatekeeper.management.site import SiteService, listening_socket
+from gatekeeper.management.site import SiteService
+from gatekeeper.net.binding import listening_socket
 
 
 class ManagementService(SiteService):

@@ -9,9 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gatekeeper.config.model import Limits
-from gatekeeper.config.values import parse_bind
 from gatekeeper.doors import Door
-from gatekeeper.errors import ConfigurationError, Problem
 from gatekeeper.net.server import ClientConnection
 from gatekeeper.net.transports import LoopProtocol
 from gatekeeper.net.tunnel import OnEnd
@@ -20,28 +18,7 @@ if TYPE_CHECKING:
     from gatekeeper.net.tls import ServerTLS
     from gatekeeper.plane import Plane
 
-_BACKLOG = 2048
-
-
-def bind(address: str, path: str) -> socket.socket:
-    """A listening socket on ``host:port``; ``path`` is the setting's, for the message.
-
-    :raises ConfigurationError: it cannot be had.
-    """
-    host, port = parse_bind(address)
-    host = "127.0.0.1" if host == "localhost" else host
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-        listening.listen(_BACKLOG)
-    except OSError as error:
-        listening.close()
-        problem = Problem(path, f"cannot listen on {address}: {error.strerror}")
-        raise ConfigurationError([problem]) from error
-    listening.setblocking(False)
-    return listening
+BACKLOG = 2048
 
 
 class Connections:
@@ -125,7 +102,7 @@ class Listener:
         self._server = await loop.create_server(
             lambda: LoopProtocol(ClientConnection(self._plane, self.door, self._connections)),
             sock=self._socket,
-            backlog=_BACKLOG,
+            backlog=BACKLOG,
             ssl=self.tls.context if self.tls else None,
             ssl_handshake_timeout=self._plane.timeouts.head if self.tls else None,
         )

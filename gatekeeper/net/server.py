@@ -438,7 +438,7 @@ class ClientConnection:
         """Answer what never became a request."""
         plane = self._plane
         request_id = plane.next_id()
-        reply = make_reply(refusal, (), request_id.encode("ascii"))
+        reply = make_reply(refusal, (), request_id)
         fields = [(b"date", plane.date()), *reply.fields, (b"connection", b"close")]
         fields.append((b"content-length", b"%d" % len(reply.body)))
         self.transport.write(
@@ -448,7 +448,7 @@ class ClientConnection:
             plane.access_log.write(
                 AccessEntry(
                     time=plane.wall_clock(),
-                    id=request_id,
+                    id=request_id.decode("ascii"),
                     listener=self.door.name,
                     client=self.peer,
                     service="",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -110,12 +111,12 @@ class SqliteStore:
     def _ready(self) -> sqlite3.Connection:
         """Return the connection, opened if need be, with the schema up to date."""
         if self._connection is None:
-            flags = os.O_RDWR | (os.O_CREAT if self._create else 0)
-            # SQLite would make the file with the umask's permissions.
-            os.close(os.open(self._path, flags, 0o600))
-            connection = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT, isolation_level=None)
+            self._make_or_find_file()
+            # "rw": SQLite itself would make the file with the umask's permissions.
+            uri = f"{self._path.absolute().as_uri()}?mode=rw"
+            connection = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None)
             try:
-                connection.execute("PRAGMA journal_mode = WAL")
+                _use_wal(connection)
                 connection.execute("PRAGMA synchronous = FULL")
                 _upgrade(connection)
             except BaseException:
@@ -123,6 +124,15 @@ class SqliteStore:
                 raise
             self._connection = connection
         return self._connection
+
+    def _make_or_find_file(self) -> None:
+        if self._create:
+            # Only where there is none: to close a file takes away this process's locks on it.
+            with suppress(FileExistsError):
+                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        os.stat(self._path)  # Its errors, and those of access(), say more than SQLite's.
+        if not os.access(self._path, os.R_OK | os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     def _in_thread(
         self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
@@ -146,6 +156,20 @@ class SqliteStore:
 
         self._executor.submit(call).add_done_callback(done)
         return result
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    # SQLite does not wait (BUSY_TIMEOUT) where two connections do this at once: it sees a deadlock.
+    give_up_at = time.monotonic() + BUSY_TIMEOUT
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up_at:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 @contextmanager

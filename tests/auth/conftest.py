@@ -3,21 +3,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.logger import globalLogPublisher
 
-
-class Logged(list[LogEvent]):
-    """The events of one test."""
-
-    @property
-    def text(self) -> str:
-        """Every event with all that it carries."""
-        return "\n".join(f"{formatEvent(event)} {event!r}" for event in self)
+from tests.auth.support import Logged
 
 
 @pytest.fixture
 def logged() -> Iterator[Logged]:
     events = Logged()
-    globalLogPublisher.addObserver(events.append)
+    globalLogPublisher.addObserver(events)
     yield events
-    globalLogPublisher.removeObserver(events.append)
+    globalLogPublisher.removeObserver(events)

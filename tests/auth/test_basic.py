@@ -4,9 +4,7 @@ import base64
 
 import argon2
 import pytest
-import pytest_twisted
 from argon2.exceptions import VerificationError
-from auth_tools import ALICE, CHEAP, ManualThreads, basic, credentials, outcome
 from pydantic import ValidationError
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
@@ -21,6 +19,8 @@ from gatekeeper.auth.interfaces import (
     Verdict,
 )
 from gatekeeper.auth.users import ConfiguredUsers, Decoys, UserSource
+from tests.auth.support import ALICE, CHEAP, ManualThreads, basic, credentials, outcome
+from tests.store.support import in_reactor
 
 USERS = {"alice": ALICE, "jörg": CHEAP.hash("p:w")}
 
@@ -42,8 +42,7 @@ def make(threads: ManualThreads, *sources: UserSource, limit: int = 64) -> Basic
 def ask(
     checker: BasicChecker, presented: bytes, client: str = "192.0.2.1", service: str = "acme"
 ) -> list[Verdict | Failure]:
-    verdict = checker.check(credentials(presented, client=client, service=service))
-    return outcome(verdict) if isinstance(verdict, Deferred) else [verdict]
+    return outcome(checker.check(credentials(presented, client=client, service=service)))
 
 
 @pytest.mark.parametrize(
@@ -186,7 +185,7 @@ def test_closing(threads: ManualThreads) -> None:
     assert threads.closed
 
 
-@pytest_twisted.ensureDeferred
+@in_reactor
 async def test_with_real_threads() -> None:
     checker = BasicChecker.configured("users", BasicSettings(users={"alice": ALICE}))
     try:

@@ -5,8 +5,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from auth_tools import credentials, outcome
-from conftest import Logged
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -24,6 +22,7 @@ from gatekeeper.auth.interfaces import (
     Unavailable,
     Verdict,
 )
+from tests.auth.support import Logged, credentials, outcome
 
 SECRET = b"Bearer top.secret.token"
 ALICE = Grant(user="alice")
@@ -282,7 +281,7 @@ def test_a_checker_that_breaks_is_an_outage(make: Make, logged: Logged, late: bo
     if late:
         results = outcome(asked)
         checker.open[0].errback(error)
-        asked = results[0]  # type: ignore[assignment]
+        asked = results[0]
     assert isinstance(asked, Unavailable)
     assert not after.asked
     del asked, checker

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from auth_tools import outcome
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from gatekeeper.auth.flight import SingleFlight
+from tests.auth.support import outcome
 
 
 def test_everybody_gets_the_one_answer() -> None:

@@ -3,11 +3,11 @@ from __future__ import annotations
 import threading
 
 import pytest
-import pytest_twisted
-from auth_tools import ManualThreads, outcome
 from twisted.python.failure import Failure
 
 from gatekeeper.auth.hashing import HashingQueue, OverloadError, ReactorThreads
+from tests.auth.support import ManualThreads, outcome
+from tests.store.support import in_reactor
 
 
 def overloaded(results: list[str | Failure]) -> bool:
@@ -71,7 +71,7 @@ def test_closing_turns_away_who_waits_and_who_comes() -> None:
     assert running == ["done"]
 
 
-@pytest_twisted.ensureDeferred
+@in_reactor
 async def test_real_threads_are_not_the_reactors() -> None:
     threads = ReactorThreads()
     try:

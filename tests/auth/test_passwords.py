@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import argon2
 import pytest
-from auth_tools import ALICE, CHEAP
 
 from gatekeeper.auth.passwords import (
     SAMPLE_HASH,
@@ -12,6 +11,7 @@ from gatekeeper.auth.passwords import (
     verify_password,
 )
 from gatekeeper.auth.users import Decoys
+from tests.auth.support import ALICE, CHEAP
 
 SALT = "AAAAAAAAAAAAAAAAAAAAAA"
 TAG = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import datetime
 import gc
+import hashlib
 import socket
 import ssl
 import stat
@@ -11,7 +13,9 @@ import threading
 from pathlib import Path
 
 import pytest
+import uvloop
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from twisted.logger import LogLevel, capturedLogs
 
 from gatekeeper.config.model import TLS, Certificate
@@ -141,6 +145,11 @@ class TestServerNames:
         self, server: ServerTLS, tmp_path: Path, name: str | None, stem: str
     ) -> None:
         assert served(server, name) == fingerprint(tmp_path / f"{stem}.pem")
+
+    def test_the_subject_names_nobody(self, tmp_path: Path, default: Pair) -> None:
+        nameless = Pair(tmp_path, "nameless")  # its CN is "test"
+        server = ServerTLS(make_settings(default, nameless), tmp_path, "public")
+        assert served(server, "test") == fingerprint(default.certificate)
 
     def test_the_fingerprint_is_the_default_certificates(
         self, server: ServerTLS, default: Pair
@@ -281,6 +290,15 @@ class TestMistakes:
             )
         )
         assert "passphrase" in self.problems(make_settings(default), tmp_path)["tls.key"]
+
+    def test_a_key_that_is_too_weak_to_serve_with(self, tmp_path: Path, default: Pair) -> None:
+        weak = rsa.generate_private_key(public_exponent=65537, key_size=1024)
+        certificate, key = make_pem("gate.example.com", key=weak)
+        default.certificate.write_bytes(certificate)
+        default.key.write_bytes(key)
+        problems = self.problems(make_settings(default), tmp_path)
+        assert list(problems) == ["tls.certificate"]
+        assert "KEY_TOO_SMALL" in problems["tls.certificate"]
 
     def test_neither_files_nor_self_signed(self, tmp_path: Path) -> None:
         assert list(self.problems(TLS(), tmp_path)) == ["tls"]
@@ -435,3 +453,43 @@ class TestClient:
             client_context(file)
         assert [problem.path for problem in caught.value.problems] == ["ca_file"]
         assert str(file) in str(caught.value)
+
+
+class TestOnTheLoop:
+    """The same over real sockets, by the loop that the daemon runs on."""
+
+    def test_a_new_certificate_without_listening_anew(self, tmp_path: Path, default: Pair) -> None:
+        server = ServerTLS(make_settings(default), tmp_path, "public")
+
+        async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(await reader.readexactly(5))
+            await writer.drain()
+            writer.close()
+
+        async def served_by(port: int) -> str:
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1",
+                port,
+                ssl=client_context(default.certificate),
+                server_hostname="gate.example.com",
+            )
+            writer.write(b"hello")
+            assert await reader.read() == b"hello"
+            certificate = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+            writer.close()
+            return hashlib.sha256(certificate).hexdigest()
+
+        async def run() -> None:
+            listening = await asyncio.start_server(greet, "127.0.0.1", 0, ssl=server.context)
+            async with listening:
+                port = listening.sockets[0].getsockname()[1]
+                first = fingerprint(default.certificate)
+                assert await served_by(port) == first
+                default.write("gate.example.com")
+                with pytest.raises(ssl.SSLCertVerificationError):
+                    await served_by(port)  # the client has read the new file, the server has not
+                assert server.reload_if_changed()
+                assert await served_by(port) == fingerprint(default.certificate) != first
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run())

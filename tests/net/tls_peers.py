@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 
@@ -30,11 +30,14 @@ class Pair:
         replace_file(self.key, key)
 
 
-def make_pem(*names: str) -> tuple[bytes, bytes]:
-    key = ec.generate_private_key(ec.SECP256R1())
+def make_pem(
+    *names: str, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | None = None
+) -> tuple[bytes, bytes]:
+    """A certificate for ``names`` and its key, a new one if none is given."""
+    key = key or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
     now = datetime.datetime.now(datetime.UTC)
-    certificate = (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(subject)
@@ -42,9 +45,11 @@ def make_pem(*names: str) -> tuple[bytes, bytes]:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(hours=1))
         .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([_general_name(n) for n in names]), False)
-        .sign(key, hashes.SHA256())
     )
+    if names:
+        alternatives = x509.SubjectAlternativeName([_general_name(name) for name in names])
+        builder = builder.add_extension(alternatives, critical=False)
+    certificate = builder.sign(key, hashes.SHA256())
     return (
         certificate.public_bytes(serialization.Encoding.PEM),
         key.private_bytes(

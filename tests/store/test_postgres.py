@@ -10,6 +10,8 @@ import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall, deferLater
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from zope.interface import implementer
 
 from gatekeeper.errors import ConfigurationError, StoreError
 from gatekeeper.store import postgres_link
@@ -56,8 +58,18 @@ async def test_server_that_was_restarted(postgres: PostgresServer, url: str) -> 
     store = make(url)
     await store.write_batch(BATCH)
     assert await requests(store) == 1
+    failures: list[LogEvent] = []
+
+    @implementer(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        if "log_failure" in event:
+            failures.append(event)
+
+    globalLogPublisher.addObserver(observe)
     postgres.restart()
     await closed_by_server(store)
+    globalLogPublisher.removeObserver(observe)
+    assert failures == [], "idle connections go quietly"
     await store.write_batch(BATCH._replace(sequence=2))
     assert await requests(store) == 2
     await store.close()

@@ -11,7 +11,9 @@ from typing import Any, TypeVar
 
 from argon2 import PasswordHasher
 from twisted.internet.defer import Deferred
+from twisted.logger import ILogObserver, LogEvent, formatEvent
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from gatekeeper.auth.interfaces import Credentials, Fields
 
@@ -70,6 +72,19 @@ def good_token(seconds: int = 60, key_id: str = "001", key: str = KEY) -> bytes:
     return token({"id": key_id, "exp": int(NOW) + seconds}, key=key)
 
 
+@implementer(ILogObserver)
+class Logged(list[LogEvent]):
+    """The events of one test."""
+
+    def __call__(self, event: LogEvent) -> None:
+        self.append(event)
+
+    @property
+    def text(self) -> str:
+        """Every event with all that it carries."""
+        return "\n".join(f"{formatEvent(event)} {event!r}" for event in self)
+
+
 class ManualThreads:
     """Runs work when :meth:`finish` says so."""
 
@@ -103,8 +118,10 @@ class ManualThreads:
         self.closed = True
 
 
-def outcome(deferred: Deferred[T]) -> list[T | Failure]:
+def outcome(answer: object) -> list[Any]:
     """What has come out so far: a list of one, or an empty list."""
-    results: list[T | Failure] = []
-    deferred.addBoth(results.append)
+    if not isinstance(answer, Deferred):
+        return [answer]
+    results: list[Any] = []
+    answer.addBoth(results.append)
     return results

@@ -1,0 +1,267 @@
+"""What every checker must do, run against each one that comes with gatekeeper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from zope.interface.verify import verifyObject
+
+from gatekeeper.auth.api_key import ApiKeyChecker
+from gatekeeper.auth.basic import BasicChecker
+from gatekeeper.auth.cache import VerdictCache
+from gatekeeper.auth.chain import Chain
+from gatekeeper.auth.hashing import HashingQueue
+from gatekeeper.auth.interfaces import (
+    CLIENT,
+    PEER_TRUSTED,
+    Abstain,
+    Credentials,
+    Deny,
+    Grant,
+    IChecker,
+    ICheckerPlugin,
+    IReloadable,
+    Unavailable,
+    Verdict,
+)
+from gatekeeper.auth.keyfile import KeyFile
+from gatekeeper.auth.null import NullChecker
+from gatekeeper.auth.registry import find_plugins
+from gatekeeper.auth.secret import SecretChecker
+from gatekeeper.auth.trust import TrustChecker
+from gatekeeper.auth.users import ConfiguredUsers, Decoys
+from tests.auth.support import (
+    ALICE,
+    KEY,
+    KEYS,
+    NOW,
+    Logged,
+    ManualThreads,
+    basic,
+    credentials,
+    good_token,
+    outcome,
+)
+
+SECRET = "s3cr3tValue"
+
+
+@dataclass
+class Subject:
+    """A checker, credentials that it takes, and what it must never show."""
+
+    checker: IChecker
+    good: Credentials
+    secrets: tuple[str, ...]
+    threads: ManualThreads
+    open: bool = False
+
+    def ask(self, presented: Credentials) -> Verdict:
+        results = outcome(self.checker.check(presented))
+        self.threads.finish_all()
+        (verdict,) = results
+        assert isinstance(verdict, Grant | Deny | Abstain | Unavailable)
+        return verdict
+
+
+def _basic(threads: ManualThreads, directory: Path) -> Subject:
+    checker = BasicChecker(
+        "users",
+        [ConfiguredUsers({"alice": ALICE})],
+        Decoys([ALICE]),
+        HashingQueue(threads),
+    )
+    return Subject(checker, credentials(basic("alice", "wonderland")), (ALICE[-20:],), threads)
+
+
+def _api_key(threads: ManualThreads, directory: Path) -> Subject:
+    path = directory / "keys"
+    path.write_text(KEYS)
+    checker = ApiKeyChecker("keys", KeyFile(path), lambda: NOW)
+    return Subject(checker, credentials(good_token()), (KEY,), threads)
+
+
+def _secret(threads: ManualThreads, directory: Path) -> Subject:
+    checker = SecretChecker.from_url(f"secret://{SECRET}?user_id=ops")
+    return Subject(checker, credentials(f"Bearer {SECRET}".encode()), (SECRET,), threads)
+
+
+def _trust(threads: ManualThreads, directory: Path) -> Subject:
+    trusted = credentials(b"", ((b"x-sf-user-id", b"u"),), peer_trusted=True)
+    return Subject(TrustChecker.from_url("trust://"), trusted, (), threads)
+
+
+def _trust_some(threads: ManualThreads, directory: Path) -> Subject:
+    checker = TrustChecker.from_url("trust://?allowed=x-sf-user-id,x-a")
+    trusted = credentials(b"", ((b"x-sf-user-id", b"u"),), peer_trusted=True)
+    return Subject(checker, trusted, (), threads)
+
+
+def _null(threads: ManualThreads, directory: Path) -> Subject:
+    return Subject(NullChecker(), credentials(), (), threads, open=True)
+
+
+MAKERS: list[Callable[[ManualThreads, Path], Subject]] = [
+    _basic,
+    _api_key,
+    _secret,
+    _trust,
+    _trust_some,
+    _null,
+]
+
+
+@pytest.fixture(params=MAKERS, ids=lambda maker: maker.__name__.strip("_"))
+def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
+    subject: Subject = request.param(ManualThreads(), tmp_path)
+    yield subject
+    subject.checker.close()
+
+
+@pytest.fixture
+def subjects(tmp_path: Path) -> Iterator[list[Subject]]:
+    """All at once: pytest-twisted runs a test by Hypothesis with one parameter set only."""
+    made = [maker(ManualThreads(), tmp_path) for maker in MAKERS]
+    yield made
+    for subject in made:
+        subject.checker.close()
+
+
+field_names = st.sampled_from(
+    [
+        b"x-sf-user-id",
+        b"x-sf-api-key-id",
+        b"x_sf_user_id",
+        b"authorization",
+        b"connection",
+        b"x-a",
+        b"x-b",
+        b"host",
+        b"cookie",
+        b"x-real-ip",
+        b"x-forwarded-for",
+    ]
+)
+field_lists = st.lists(st.tuples(field_names, st.binary(max_size=20)), max_size=6).map(tuple)
+presentations = st.one_of(
+    st.binary(max_size=100),
+    st.tuples(
+        st.sampled_from([b"Basic ", b"basic  ", b"Bearer ", b"BEARER\t", b"Digest "]),
+        st.one_of(
+            st.binary(max_size=100),
+            st.from_regex(rb"[A-Za-z0-9+/_=-]{0,40}", fullmatch=True),
+            st.from_regex(
+                rb"[A-Za-z0-9_-]{0,30}\.[A-Za-z0-9_-]{0,30}\.[A-Za-z0-9_-]{0,30}", fullmatch=True
+            ),
+        ),
+    ).map(b"".join),
+)
+SETTINGS = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def test_every_plugin_has_a_subject() -> None:
+    found = find_plugins()
+    builtin = {"basic", "api-key", "secret", "trust", "null"}
+    assert set(found.types) | set(found.schemes) == builtin
+    for plugin in {**found.types, **found.schemes}.values():
+        assert verifyObject(ICheckerPlugin, plugin)
+
+
+def test_it_is_a_checker(subject: Subject) -> None:
+    assert verifyObject(IChecker, subject.checker)
+    assert subject.checker.varies is None or all(
+        name == name.lower() for name in subject.checker.varies
+    )
+    for challenge in subject.checker.challenges:
+        assert challenge.isascii()
+        assert challenge.decode().isprintable()
+
+
+def test_it_grants_what_it_should(subject: Subject) -> None:
+    assert isinstance(subject.ask(subject.good), Grant)
+
+
+def test_it_abstains_where_nothing_is_presented(subject: Subject) -> None:
+    verdict = subject.ask(credentials(b"", ((b"x-sf-user-id", b"root"),)))
+    assert isinstance(verdict, Grant if subject.open else Abstain)
+
+
+@SETTINGS
+@given(presented=presentations, fields=field_lists, trusted=st.booleans())
+def test_whatever_comes_there_is_a_verdict(
+    subjects: list[Subject],
+    logged: Logged,
+    presented: bytes,
+    fields: tuple[tuple[bytes, bytes], ...],
+    trusted: bool,
+) -> None:
+    asked = credentials(presented, fields, peer_trusted=trusted)
+    for subject in subjects:
+        verdict = subject.ask(asked)
+        if isinstance(verdict, Deny):
+            assert verdict.status in (401, 403)
+            words = f"{verdict.reason} {verdict.detail}"
+            assert len(presented) < 12 or presented[8:].decode("latin-1") not in words
+        if not trusted and not subject.open:
+            assert not isinstance(verdict, Grant), subject
+    assert not logged
+
+
+@SETTINGS
+@given(fields=field_lists, client=st.sampled_from(["192.0.2.1", "::1"]), trusted=st.booleans())
+def test_the_verdict_depends_on_nothing_that_is_not_declared(
+    subjects: list[Subject], fields: tuple[tuple[bytes, bytes], ...], client: str, trusted: bool
+) -> None:
+    for subject in subjects:
+        varies, good = subject.checker.varies, subject.good
+        if varies is None:
+            continue
+        declared = tuple(field for field in good.fields if field[0] in varies)
+        changed = credentials(
+            good.presented,
+            (*declared, *(field for field in fields if field[0] not in varies)),
+            client=client if CLIENT not in varies else good.client,
+            peer_trusted=trusted if PEER_TRUSTED not in varies else good.peer_trusted,
+        )
+        assert subject.ask(changed) == subject.ask(good), subject
+
+
+def test_nothing_secret_is_shown(subject: Subject, logged: Logged) -> None:
+    grant = subject.ask(subject.good)
+    chain = Chain("acme", [subject.checker], VerdictCache(9, 300, 5))
+    shown = " ".join(
+        f"{thing!r} {thing!s}" for thing in (subject.checker, chain, subject.good, grant)
+    )
+    for secret in (*subject.secrets, subject.good.presented.decode()[6:]):
+        assert not secret or secret not in shown
+        assert not secret or secret not in logged.text
+
+
+def test_a_megabyte_is_no_trouble(subject: Subject) -> None:
+    for scheme in (b"Basic ", b"Bearer ", b""):
+        verdict = subject.ask(credentials(scheme + b"A" * 1_000_000))
+        assert subject.open or isinstance(verdict, Deny | Abstain)
+
+
+def test_reloading_without_a_change(subject: Subject) -> None:
+    reloadable = IReloadable(subject.checker, None)
+    if reloadable is not None:
+        assert reloadable.reload() is False
+    assert isinstance(subject.ask(subject.good), Grant)
+
+
+def test_in_a_chain_it_lets_others_have_their_turn(subject: Subject) -> None:
+    """Credentials of a kind that no built-in checker knows reach whoever comes after."""
+    last = SecretChecker.from_url("secret://for-the-last?user_id=last")
+    chain = Chain("acme", [subject.checker, last], VerdictCache(9, 300, 5))
+    decision = chain.check(credentials(b"Bearer for-the-last"))
+    assert decision == Grant() if subject.open else isinstance(decision, Grant)
+    assert isinstance(decision, Grant)
+    assert decision.user == ("" if subject.open else "last")
