@@ -16,7 +16,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from gatekeeper.auth.chain import Decision
+from gatekeeper.auth.chain import ANONYMOUS, Decision
 from gatekeeper.auth.interfaces import Credentials, Deny, Grant, Unavailable
 from gatekeeper.errors import Refusal, UpstreamError
 from gatekeeper.http.bodies import chunk, last_chunk
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 log = Logger()
 
-PUBLIC: Final = Grant(consumed=False)
 _TRACE: Final = b"x-request-id: %b\r\ntraceparent: 00-%b-%b-00\r\nvia: %b\r\n"
 _CONTINUED: Final = b"x-request-id: %b\r\ntraceparent: %b\r\nvia: %b\r\n"
 _SAFE: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
@@ -96,8 +95,8 @@ class ClientSide(Protocol):
 class Exchange:
     """See the module. Attributes that are not set are the class's: an exchange is made often."""
 
-    request: Request = None  # type: ignore[assignment]  # set when the head is understood
-    grant: Grant = PUBLIC
+    request: Request = None  # type: ignore[assignment]  # until it is understood
+    grant: Grant = ANONYMOUS
     upstream: UpstreamConnection | None = None
     tunnel: Cuttable | None = None
     waiting_at: Origin | None = None
@@ -121,7 +120,8 @@ class Exchange:
         plane.live.add(self)
 
     def __repr__(self) -> str:
-        return f"<Exchange {self.id.decode()} {self.head.method.decode('latin-1')} {self.status or 'open'}>"
+        method = self.head.method.decode("ascii")
+        return f"<Exchange {self.id.decode('ascii')} {method} {self.status or 'open'}>"
 
     # --- the line -------------------------------------------------------------------------
 
@@ -135,7 +135,7 @@ class Exchange:
             route = request.route
             chain = route.chain
             if chain is None or head.method in route.open_methods:
-                self._granted(PUBLIC)
+                self._granted(ANONYMOUS)
                 return
             presented = door.presented(head, request)
             if chain.plain:

@@ -30,7 +30,7 @@ from gatekeeper.auth.interfaces import (
 #: What a chain says in the end.
 Decision: TypeAlias = Grant | Deny | Unavailable
 
-ANONYMOUS: Final = Grant()
+ANONYMOUS: Final = Grant(consumed=False)
 _FAILED: Final = Unavailable("checker_failed", "The credentials cannot be checked at the moment.")
 
 

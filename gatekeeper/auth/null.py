@@ -29,7 +29,7 @@ class NullChecker:
 
     def check(self, credentials: Credentials) -> Grant:
         """See :class:`IChecker`."""
-        return Grant()
+        return Grant(consumed=False)
 
     def close(self) -> None:
         """See :class:`IChecker`."""

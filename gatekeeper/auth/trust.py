@@ -76,6 +76,7 @@ class TrustChecker:
         kept = self._keep(credentials.fields)
         real_ip = kept.pop(_REAL_IP, None) is not None
         return Grant(
+            consumed=False,
             user=_text(kept.get(USER, b"")),
             key_id=_text(kept.get(KEY, b"")),
             headers=tuple(kept.items()),

@@ -16,7 +16,6 @@ from typing import Any, Final, TypeVar
 import psycopg2
 from twisted.internet.defer import CancelledError, DeferredLock
 from twisted.internet.error import ConnectionClosed
-from twisted.internet.interfaces import IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from txpostgres import txpostgres  # type: ignore[import-untyped]
 
@@ -83,8 +82,7 @@ class PostgresLink:
         prepare: Callable[[Connection], Awaitable[None]],
     ) -> None:
         self._target = target
-        self._reactor: IReactorTime = reactor
-        self._pool_reactor = reactor
+        self._reactor = reactor
         self._statement_timeout = statement_timeout
         self._prepare = prepare
         self._lock = DeferredLock()
@@ -146,9 +144,9 @@ class PostgresLink:
         host, port = self._target.host, self._target.port
         if not host or host.startswith("/"):
             return {"port": port, **({"host": host} if host else {})}
-        pool = self._pool_reactor.getThreadPool()
+        pool = self._reactor.getThreadPool()
         found = await deferToThreadPool(
-            self._pool_reactor, pool, socket.getaddrinfo, host, port, type=socket.SOCK_STREAM
+            self._reactor, pool, socket.getaddrinfo, host, port, type=socket.SOCK_STREAM
         )
         addresses = list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
         # The name goes with each address, for it is what the server's certificate is checked with.

@@ -27,7 +27,9 @@ def problem(make: object, url: str) -> str:
 def test_null_passes_everybody_as_nobody() -> None:
     checker = NullChecker.from_url("null://")
     for presented in (b"", b"Bearer x"):
-        assert checker.check(credentials(presented, ((b"x-sf-user-id", b"me"),))) == Grant()
+        assert checker.check(credentials(presented, ((b"x-sf-user-id", b"me"),))) == Grant(
+            consumed=False
+        )
 
 
 @pytest.mark.parametrize("url", ["null://x", "null://?a=b", "null:///", "null://#"])
@@ -156,7 +158,7 @@ def test_the_first_value_of_everything() -> None:
 
 
 def test_nothing_to_trust_is_somebody_unknown() -> None:
-    assert trust("trust://", ()) == Grant()
+    assert trust("trust://", ()) == Grant(consumed=False)
 
 
 def test_the_allowed_ones() -> None:

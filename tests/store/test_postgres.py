@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from urllib.parse import urlsplit
 
+import psycopg2
 import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
@@ -23,7 +23,6 @@ from tests.store.relay import Relay
 from tests.store.support import in_reactor
 
 BATCH = Batch("a", 0, 1, {("acme", "alice", "/", 0): Counted(1, 2, 3, 4, 0.5)})
-NewPostgres = Callable[..., PostgresStore]
 
 
 @pytest.fixture
@@ -174,8 +173,6 @@ async def test_statement_that_takes_too_long(postgres: PostgresServer, url: str)
 
 class LockedTable:
     def __init__(self, url: str) -> None:
-        import psycopg2
-
         self.connection = psycopg2.connect(url)
         self.connection.cursor().execute("LOCK TABLE usage")
 
