@@ -154,7 +154,8 @@ def test_only_trusted_peers_are_believed() -> None:
 
 
 def test_the_first_value_of_everything() -> None:
-    assert trust("trust://", FIELDS) == Grant(user="alice", key_id="k1", headers=TRUSTED)
+    grant = trust("trust://", FIELDS)
+    assert grant == Grant(user="alice", key_id="k1", headers=TRUSTED, consumed=False)
 
 
 def test_nothing_to_trust_is_somebody_unknown() -> None:
