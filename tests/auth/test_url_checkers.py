@@ -164,7 +164,7 @@ def test_nothing_to_trust_is_somebody_unknown() -> None:
 
 def test_the_allowed_ones() -> None:
     grant = trust("trust://?allowed=X-Custom,%20x-sf-api-key-id", FIELDS)
-    assert grant == Grant(key_id="k1", headers=TRUSTED[1:])
+    assert grant == Grant(key_id="k1", headers=TRUSTED[1:], consumed=False)
 
 
 @pytest.mark.parametrize(
@@ -200,14 +200,15 @@ def test_what_cannot_be_trusted(name: bytes) -> None:
 
 def test_connection_takes_its_own_fields_but_no_identity() -> None:
     fields = ((b"connection", b"X-Custom, x-sf-user-id, close"), *FIELDS)
-    assert trust("trust://", fields) == Grant(user="alice", key_id="k1", headers=TRUSTED[:2])
+    expected = Grant(user="alice", key_id="k1", headers=TRUSTED[:2], consumed=False)
+    assert trust("trust://", fields) == expected
     allowed = "trust://?allowed=x-custom,x-sf-user-id"
     assert trust(allowed, fields).headers == TRUSTED[:1]
 
 
 def test_the_real_address_is_told_anew() -> None:
     grant = trust("trust://", ((b"x-real-ip", b"192.0.2.9"),))
-    assert grant == Grant(real_ip=True)
+    assert grant == Grant(real_ip=True, consumed=False)
     assert trust("trust://?allowed=x-real-ip", ((b"x-real-ip", b"192.0.2.9"),)).real_ip
 
 
