@@ -64,7 +64,6 @@ class Daemon(Service):
         self.meter = Meter(self.counters, loop.call_soon)
         self._access_log = open_access_log(settings.log.access, loop.call_soon, loop.time)
         self._store = make_store(settings.store, reactor)
-        self._store_open = False
         self._flusher = Flusher(self._store, self.counters, reactor, settings.usage.flush_interval)
         self.plane = Plane(
             sweep=Sweep(loop.time),
@@ -126,19 +125,23 @@ class Daemon(Service):
         where = self.settings.management.bind
         if where == "none":
             return None
-        return management_service(where, {"store": self._store_problem, "usage": self._full})
+        return management_service(
+            where, {"store": self._store_problem, "usage": self._usage_problem}
+        )
 
-    def _store_problem(self) -> str | Deferred[str | None] | None:
-        if not self._store_open:
-            return "the store has not been reached yet"
+    def _store_problem(self) -> Deferred[str | None]:
         return self._store.ping().addCallbacks(lambda _: None, self._store_away)
 
     def _store_away(self, failure: Failure) -> str:
         log.warn("The store does not answer: {error}", error=failure.getErrorMessage())
         return "the store does not answer; see the log"
 
-    def _full(self) -> str | None:
-        return "too much usage waits for the store" if self.meter.full else None
+    def _usage_problem(self) -> str | None:
+        if self.meter.full:
+            return "too much usage waits for the store: requests are refused"
+        if self._flusher.failing_since is not None:
+            return f"the store has taken no usage for {self._flusher.lag:.0f} s; it is kept"
+        return None
 
     # --- starting -------------------------------------------------------------------------
 
@@ -149,6 +152,7 @@ class Daemon(Service):
 
     def _begin(self) -> None:
         # Started together: a store that is away is no reason not to serve.
+        self._flusher.start()
         ensureDeferred(self._open_store()).addErrback(self._give_up)
         ensureDeferred(self._open_doors()).addErrback(self._give_up)
 
@@ -160,8 +164,6 @@ class Daemon(Service):
                 log.error("The store cannot be reached; trying again: {error}", error=error)
                 await deferLater(self._reactor, _STORE_RETRY)
             else:
-                self._store_open = True
-                self._flusher.start()
                 return
 
     async def _open_doors(self) -> None:
@@ -221,9 +223,8 @@ class Daemon(Service):
             listener.stop()
         await self._drain()
         self.meter.drain()
-        if self._store_open:
-            await self._flusher.stop()
-            await self._store.close()
+        await self._flusher.stop()
+        await self._store.close()
         for looping in (self._sweeping, self._checking_files):
             if looping.running:
                 looping.stop()

@@ -6,34 +6,16 @@ import secrets
 import time
 from collections.abc import Callable
 from email.utils import formatdate
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from gatekeeper.config.model import Limits, Timeouts
 from gatekeeper.http.heads import HeadLimits
 from gatekeeper.net.sweep import Sweep
-from gatekeeper.usage.accesslog import AccessEntry
-from gatekeeper.usage.records import UsageRecord
+from gatekeeper.usage.accesslog import AccessLog
+from gatekeeper.usage.meter import Meter
 
 if TYPE_CHECKING:
     from gatekeeper.exchange import Exchange
-
-
-class Meter(Protocol):
-    """Where usage records go; see :class:`gatekeeper.usage.meter.Meter`."""
-
-    @property
-    def full(self) -> bool:
-        """Nothing more can be kept: requests must be refused."""
-
-    def record(self, record: UsageRecord) -> None:
-        """Keep a record, before the response's last bytes are released."""
-
-
-class AccessLog(Protocol):
-    """Where access-log lines go; see :class:`gatekeeper.usage.accesslog.AccessLog`."""
-
-    def write(self, entry: AccessEntry) -> None:
-        """Write a line, soon."""
 
 
 class Plane:

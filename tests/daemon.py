@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -51,14 +51,21 @@ class Daemon:
     """A gatekeeper of our own, in ``directory``.
 
     In ``configuration`` (TOML) ``@NAME@`` stands for an address with a free port, the same wherever
-    the name is the same; ``@management@`` is needed, unless the management is switched off. As a
-    context manager it is started, and stopped with all that :meth:`stop` checks.
+    the name is the same; ``ports`` are those that are known. As a context manager it is started,
+    and stopped with all that :meth:`stop` checks.
     """
 
-    def __init__(self, directory: Path, configuration: str, *, daemonized: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        configuration: str,
+        *,
+        daemonized: bool = False,
+        ports: Mapping[str, int] | None = None,
+    ) -> None:
         self.directory = directory
         self.daemonized = daemonized
-        self.ports: dict[str, int] = {}
+        self.ports = dict(ports or {})
         directory.mkdir(parents=True, exist_ok=True)
         self.config_file = directory / "gatekeeper.toml"
         self.pid_file = directory / "twistd.pid"

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 import pytest
-import pytest_twisted  # type: ignore[import-untyped]
+import pytest_twisted
 import treq
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-import pytest_twisted  # type: ignore[import-untyped]
+import pytest_twisted
 import treq
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import ParamSpec
 
-import pytest_twisted  # type: ignore[import-untyped]
+import pytest_twisted
 
 P = ParamSpec("P")
 

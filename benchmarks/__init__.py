@@ -1,0 +1,1 @@
+"""What gatekeeper costs beside nginx, HAProxy and squid: ``python -m benchmarks``."""
