@@ -223,7 +223,7 @@ class Daemon(Service):
             listener.stop()
         await self._drain()
         self.meter.drain()
-        await self._flusher.stop()
+        lost = await self._flusher.stop()
         await self._store.close()
         for looping in (self._sweeping, self._checking_files):
             if looping.running:
@@ -237,6 +237,10 @@ class Daemon(Service):
             if service is not None and service.running:
                 await service.stopService()
         log.info("gatekeeper has stopped")
+        if lost:
+            atexit.register(os._exit, 1)
+        # twistd dies by the signal that stopped it. A clean stop is a success: status 0.
+        self._reactor._exitSignal = None
 
     async def _drain(self) -> None:
         """Wait for what runs, then cut it."""
