@@ -83,6 +83,9 @@ class ClientSide(Protocol):
     def send_data(self, payload: bytes, done: bool, trailers: Fields) -> None:
         """Send more of the response's body; ``done`` with the last piece."""
 
+    def close(self) -> None:
+        """Take no further request: the connection ends behind the response."""
+
     def abort(self) -> None:
         """Break the connection: the client must not take what it has for the whole."""
 
@@ -445,6 +448,8 @@ class Exchange:
         self._let_go()
         fields = [(b"date", self.plane.date()), *reply.fields, (b"x-request-id", self.id)]
         self.finish(refusal.reason)
+        if refusal.close:
+            self.client.close()
         self.client.send_response(
             reply.status, reply.phrase, fields, len(reply.body), reply.body, True
         )

@@ -7,9 +7,9 @@ holds an object providing :class:`ICheckerPlugin` (see ``CONTRIBUTING.rst``).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
@@ -19,6 +19,30 @@ Fields: TypeAlias = tuple[tuple[bytes, bytes], ...]
 #: Stand among the field names of :attr:`IChecker.varies`; no field can have such a name.
 CLIENT: Final = b":client"  #: the client's address
 PEER_TRUSTED: Final = b":peer-trusted"  #: whether the peer is one of the listener's trusted peers
+CERTIFICATE: Final = b":certificate"  #: the certificate that the client has shown
+
+
+class Opened(NamedTuple):
+    """Where a request may go that a grant opens: the upstream, and its own credential.
+
+    ``scheme`` is ``http`` or ``https``; ``authorization`` is the value of the upstream's
+    ``Authorization``, ``None`` for none.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    authorization: bytes | None
+
+
+class Opens(Protocol):
+    """The URLs that a grant is limited to."""
+
+    def find(self, host: str, port: int | None, path: bytes) -> Opened | None:
+        """Whether a request may pass, and where to; ``path`` is canonical, without the query.
+
+        ``port`` is ``None`` where the request's authority has none.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +53,11 @@ class Credentials:
     ``Proxy-Authorization`` on a forward proxy), ``b""`` where there is none. ``fields`` are all
     the request's header fields in the order they came, names in lower case, values as bytes.
     ``peer`` is the address at the other end of the connection, ``client`` the real client's
-    (it differs only where the peer is trusted). ``url`` is path and query, canonical.
+    (it differs only where the peer is trusted). ``url`` is path and query, canonical; ``host`` and
+    ``port`` are the authority asked for (``port`` ``None`` where it has none). ``certificate`` is the
+    client's as :meth:`ssl.SSLObject.getpeercert` gives it, ``None`` where there is none.
+    ``count`` is 1, and one more each time that a running exchange is checked again. ``trace_id`` is
+    the W3C trace id of the request, 32 hex digits.
     """
 
     presented: bytes = field(repr=False)
@@ -40,6 +68,11 @@ class Credentials:
     peer: str
     client: str
     peer_trusted: bool
+    host: str = ""
+    port: int | None = None
+    certificate: Mapping[str, Any] | None = field(default=None, repr=False)
+    count: int = 1
+    trace_id: str = ""
 
     @property
     def scheme(self) -> bytes:
@@ -60,7 +93,9 @@ class Grant:
     identified). ``headers`` are set on the upstream request, after every field of the same name
     was removed; ``authorization`` becomes the upstream's ``Authorization`` (``None``: the
     client's is removed, since it was meant for us, unless ``consumed`` is false). ``real_ip`` asks
-    for ``x-real-ip``. ``expires`` is in seconds since the epoch.
+    for ``x-real-ip``. ``expires`` is in seconds since the epoch. ``opens`` limits the grant to some
+    URLs. ``recheck`` asks that the chain is asked again every so many seconds while an exchange
+    runs under the grant; a verdict other than Grant then ends the exchange.
     """
 
     user: str = ""
@@ -71,6 +106,8 @@ class Grant:
     real_ip: bool = False
     consumed: bool = True
     expires: float | None = None
+    opens: Opens | None = field(default=None, repr=False)
+    recheck: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,18 @@ from typing import Final, Protocol
 from gatekeeper.errors import ProtocolError
 from gatekeeper.http.fields import Fields, may_be_trailer
 
-_CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t -~\x80-\xff]*)?")
+_CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})((?:[ \t]*;[\t -~\x80-\xff]*)?)")
 _TRAILER: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t -~\x80-\xff]*)")
 _LINE_LIMIT: Final = 4096
+_EXTENSIONS_LIMIT: Final = 8192
 _TRAILERS_LIMIT: Final = 16384
+
+# A chunk of less than 16 bytes. A run of them is taken at once: one turn of the loop for each
+# would let somebody who sends single bytes keep us busy for long.
+_SMALL_SIZE: Final = b"|".join(rb"(?i:(?<=%x\r\n)).{%d}" % (size, size) for size in range(1, 16))
+_SMALL: Final = rb"0{0,14}[1-9A-Fa-f]\r\n(%b)\r\n" % _SMALL_SIZE
+_SMALL_CHUNK: Final = re.compile(_SMALL, re.DOTALL)
+_SMALL_CHUNKS: Final = re.compile(rb"(?:%b)++" % _SMALL, re.DOTALL)
 
 
 class Body(Protocol):
@@ -75,7 +83,16 @@ class UnboundedBody:
 class ChunkedBody:
     """A body in chunks (RFC 9112, 7.1). Extensions are dropped; so are trailers of bad names."""
 
-    __slots__ = ("_left", "_line", "_parse", "_trailer_bytes", "done", "rest", "trailers")
+    __slots__ = (
+        "_extensions",
+        "_left",
+        "_line",
+        "_parse",
+        "_trailer_bytes",
+        "done",
+        "rest",
+        "trailers",
+    )
 
     def __init__(self) -> None:
         self.done = False
@@ -83,6 +100,7 @@ class ChunkedBody:
         self.trailers: Fields = []
         self._line = b""  # a line that is not complete yet
         self._left = 0  # payload bytes of the current chunk still to come
+        self._extensions = 0  # bytes of extensions that no payload makes up for
         self._trailer_bytes = 0
         self._parse = self._size_line
 
@@ -100,30 +118,48 @@ class ChunkedBody:
                 payload.append(piece)
                 position += len(piece)
                 self._left -= len(piece)
+                if not self._left and data[position : position + 2] == b"\r\n":
+                    position += 2
+                    self._parse = self._size_line
                 continue
-            newline = data.find(b"\n", position)
-            stop = end if newline < 0 else newline + 1
-            line = self._line + data[position:stop]
-            position = stop
-            if len(line) > _LINE_LIMIT:
-                raise ProtocolError("bad_chunk", "a line of the chunked body is too long")
-            if newline < 0:
-                self._line = line
-                continue
-            self._line = b""
-            if not line.endswith(b"\r\n"):
-                raise ProtocolError("bad_chunk", "a line of the chunked body does not end in CR LF")
-            self._parse(line[:-2])
+            if not self._line and self._parse == self._size_line:
+                run = _SMALL_CHUNKS.match(data, position)
+                if run is not None:
+                    payload += _SMALL_CHUNK.findall(data, position, run.end())
+                    position = run.end()
+                    continue
+            position = self._read_line(data, position)
         if self.done:
             self.rest = data[position:]
         return payload[0] if len(payload) == 1 else b"".join(payload)
+
+    def _read_line(self, data: bytes, position: int) -> int:
+        """Take a line, or the piece of it that is there; where it ends."""
+        newline = data.find(b"\n", position)
+        stop = len(data) if newline < 0 else newline + 1
+        line = self._line + data[position:stop]
+        if len(line) > _LINE_LIMIT:
+            raise ProtocolError("bad_chunk", "a line of the chunked body is too long")
+        if newline < 0:
+            self._line = line
+            return stop
+        self._line = b""
+        if not line.endswith(b"\r\n"):
+            raise ProtocolError("bad_chunk", "a line of the chunked body does not end in CR LF")
+        self._parse(line[:-2])
+        return stop
 
     def _size_line(self, line: bytes) -> None:
         match = _CHUNK_LINE.fullmatch(line)
         if match is None:
             raise ProtocolError("bad_chunk", "a chunk's size is malformed")
-        self._left = int(match.group(1), 16)
-        self._parse = self._after_chunk if self._left else self._trailer_line
+        digits, extension = match.groups()
+        size = self._left = int(digits, 16)
+        if extension:
+            self._extensions = max(0, self._extensions + len(extension) - size // 16)
+            if self._extensions > _EXTENSIONS_LIMIT:
+                raise ProtocolError("bad_chunk", "there is more in extensions than in chunks")
+        self._parse = self._after_chunk if size else self._trailer_line
 
     def _after_chunk(self, line: bytes) -> None:
         if line:

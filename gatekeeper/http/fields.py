@@ -1,12 +1,12 @@
 """Header field names: what a proxy does with each of them (RFC 9110, 7.6.1).
 
-``classify`` is asked for every field of every message, so its answers are remembered in a
-bounded table under the name as it was sent.
+``classify`` is asked for every field of every message, so it is a table: a bounded one, that fills
+with the names as they are sent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, TypeAlias
 
 Fields: TypeAlias = list[tuple[bytes, bytes]]
@@ -27,12 +27,14 @@ CONTENT_LENGTH: Final = 11
 TRANSFER_ENCODING: Final = 12
 VIA: Final = 13
 TRACEPARENT: Final = 14
+REQUEST_ID: Final = 15
 
 _KINDS: Final[dict[bytes, int]] = {
     b"keep-alive": HOP,
     b"proxy-connection": HOP,
     b"proxy-authenticate": HOP,
     b"proxy-authentication-info": HOP,
+    b"proxy": HOP,  # no field at all, but CGI makes the variable HTTP_PROXY of it
     b"http2-settings": HOP,
     b"trailer": FRAMING,
     b"transfer-encoding": TRANSFER_ENCODING,
@@ -46,9 +48,9 @@ _KINDS: Final[dict[bytes, int]] = {
     b"te": TE,
     b"via": VIA,
     b"traceparent": TRACEPARENT,
+    b"x-request-id": REQUEST_ID,
     b"forwarded": RESERVED,
     b"x-real-ip": RESERVED,
-    b"x-request-id": RESERVED,
     b"x-trace-id": RESERVED,
     b"x-authkey": RESERVED,
     b"x-userinfo": RESERVED,
@@ -67,7 +69,7 @@ _NO_TRAILERS: Final = frozenset(
 )
 
 _TABLE_SIZE: Final = 4096
-_table: dict[bytes, tuple[bytes, int]] = {}
+_LONGEST_NAME: Final = 64  # that is remembered
 
 
 def normalize(name: bytes) -> bytes:
@@ -75,24 +77,28 @@ def normalize(name: bytes) -> bytes:
     return name.lower().replace(b"_", b"-")
 
 
-def classify(name: bytes) -> tuple[bytes, int]:
-    """The name in lower case and its kind.
+class _Table(dict[bytes, tuple[bytes, int]]):
+    """What is known of the names seen so far. It begins anew when it is full."""
 
-    A spelling with ``_`` of a name that means something to a proxy is ``RESERVED``: it is no
-    such field, but an upstream may take it for one.
-    """
-    known = _table.get(name)
-    if known is not None:
-        return known
-    lower = name.lower()
-    kind = _KINDS.get(lower, KEEP)
-    if kind == KEEP:
-        plain = normalize(lower)
-        if plain.startswith(_RESERVED_PREFIXES) or (plain != lower and plain in _KINDS):
-            kind = RESERVED
-    if len(_table) < _TABLE_SIZE:
-        _table[name] = (lower, kind)
-    return lower, kind
+    def __missing__(self, name: bytes) -> tuple[bytes, int]:
+        lower = name.lower()
+        kind = _KINDS.get(lower, KEEP)
+        if kind == KEEP:
+            plain = normalize(lower)
+            if plain.startswith(_RESERVED_PREFIXES) or (plain != lower and plain in _KINDS):
+                kind = RESERVED
+        if len(name) <= _LONGEST_NAME:
+            if len(self) >= _TABLE_SIZE:
+                self.clear()
+            self[name] = (lower, kind)
+        return lower, kind
+
+
+#: ``classify(name)`` is the name in lower case and its kind.
+#:
+#: A spelling with ``_`` of a name that means something to a proxy is ``RESERVED``: it is no such
+#: field, but an upstream may take it for one.
+classify: Final[Callable[[bytes], tuple[bytes, int]]] = _Table().__getitem__
 
 
 def may_be_trailer(name: bytes) -> bool:

@@ -47,6 +47,7 @@ _PLAIN: Final = re.compile(rb"(?:/[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9._~!$&'()*
 _PCHARS: Final = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=:@/%-]*")
 _QUERY: Final = re.compile(rb"[!\"$-~]*")  # visible ASCII but '#'
 _ESCAPE: Final = re.compile(rb"%(..?)?", re.DOTALL)
+_PARAMETERS: Final = re.compile(rb";|%3B")
 _HEX: Final = re.compile(rb"[0-9A-Fa-f]{2}")
 _DOUBLE: Final = re.compile(rb"%25[0-9A-Fa-f]{2}")
 _UNRESERVED: Final = frozenset(
@@ -75,9 +76,9 @@ def canonical_path(raw: bytes) -> bytes:
         raise bad_target("the path does not begin with '/'")
     if not _PCHARS.fullmatch(raw):
         raise bad_target("the path has a character that must be percent-encoded")
-    if _DOUBLE.search(raw):
-        raise bad_target("the path is percent-encoded twice")
     path = _ESCAPE.sub(_unescape, raw)
+    if _DOUBLE.search(path):  # only now: `%25%32e` has become `%252e`
+        raise bad_target("the path is percent-encoded twice")
     try:
         unquote_to_bytes(path).decode("utf-8")
     except UnicodeDecodeError:
@@ -101,10 +102,10 @@ def _unescape(match: re.Match[bytes]) -> bytes:
 
 
 def _check_segment(segment: bytes, *, last: bool) -> None:
-    name, semicolon, _ = segment.partition(b";")
+    name = _PARAMETERS.split(segment, 1)[0]
     if name in (b".", b".."):
         raise bad_target("the path has a dot segment")
-    if not name and (semicolon or not last):
+    if not name and (segment or not last):
         raise bad_target("the path has an empty segment")
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 log = Logger()
 
-_LINGER: Final = 2.0  # seconds that a refused client has to read our answer
+_LINGER: Final = 2.0  # seconds that a client has to hang up after its last answer
 _IN_ONE_TURN: Final = 32  # pipelined requests answered before others get their turn
 
 
@@ -183,8 +183,9 @@ class ClientConnection:
                 if not self._read_head():
                     break
             else:
-                self._pause()
-                self._connections.call_soon(self._go_on)
+                if self._state is State.IDLE:  # else it is the exchange that goes on
+                    self._pause()
+                    self._connections.call_soon(self._go_on)
         finally:
             self._processing = False
 
@@ -206,6 +207,8 @@ class ClientConnection:
                     return False
                 end = data.find(b"\r\n\r\n")
             if end < 0:
+                if data == b"\r":  # half an empty line
+                    return False
                 check_beginning(data, limits)
                 if self._state is State.IDLE:  # more bytes do not wind this clock up
                     self._state = State.HEAD
@@ -222,7 +225,8 @@ class ClientConnection:
             self._refuse(refusal)
             return False
         self._head = head
-        self._keep_alive = head.keep_alive and not plane.draining
+        # What follows a refused CONNECT was meant for the tunnel (RFC 9931, 8).
+        self._keep_alive = head.keep_alive and not plane.draining and head.method != b"CONNECT"
         length = head.length
         if length == 0:
             self._state = State.RESPONSE
@@ -242,10 +246,11 @@ class ClientConnection:
             return
         self._body_wanted = True
         self.deadline = self._plane.sweep.now + self._plane.timeouts.body
-        if self._exchange is not None and self._exchange.upstream is not None:
-            self._exchange.upstream.transport.registerProducer(_BodySource(self))
         data, self._buffer = self._buffer, b""
         self._unpause()
+        if self._exchange is not None and self._exchange.upstream is not None:
+            # This may pause us again: the upstream may still be full of an earlier request.
+            self._exchange.upstream.transport.registerProducer(_BodySource(self))
         if data:
             self._read_body(data)
 
@@ -282,11 +287,11 @@ class ClientConnection:
         except ProtocolError:
             self._linger()
             return
-        if body.done:
+        if body.done and self._keep_alive:
             self._buffer = body.rest
             self._body = None
             self._next()
-        elif self._drained > self._plane.limits.drain:
+        elif body.done or self._drained > self._plane.limits.drain:
             self._linger()
 
     def _pause(self) -> None:
@@ -333,8 +338,10 @@ class ClientConnection:
             parts.append(b"transfer-encoding: chunked\r\n")
         else:
             self._keep_alive = False
-        if self._state is State.BODY and request.expects_continue and not self._body_wanted:
-            self._keep_alive = False  # he may send the body after all, or not
+        if self._state is State.BODY and request.expects_continue:
+            exchange = self._exchange
+            if exchange is None or not exchange.body_sent:
+                self._keep_alive = False  # he may send the body after all, or not
         if not self._keep_alive:
             parts.append(b"connection: close\r\n")
         elif request.minor == 0:
@@ -427,7 +434,8 @@ class ClientConnection:
         self._body = None
         self._buffer = b""
         self._drained = 0
-        self.deadline = self._plane.sweep.now + _LINGER
+        patience = self._plane.timeouts.body if self.transport.buffered else _LINGER
+        self.deadline = self._plane.sweep.now + patience
         self._unpause()
         if self.transport.can_half_close:
             self.transport.loseWriteConnection()

@@ -43,6 +43,8 @@ class Sweep:
         """Call whoever's deadline has passed."""
         now = self.now = self._seconds()
         for timed in [timed for timed in self.timed if timed.deadline < now]:
+            if timed.deadline >= now or timed not in self.timed:
+                continue  # what another's time-out brought about
             try:
                 timed.timed_out()
             except Exception:

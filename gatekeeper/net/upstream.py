@@ -193,16 +193,14 @@ class UpstreamConnection:
         self._body = body
         self._keep_alive = keep_alive
         payload = body.feed(data) if data else b""
-        if body.done:
-            trailers = body.trailers
+        if body.done and not body.trailers:
             self._release(keep_alive and not body.rest)
-            if trailers:
-                receiver.response(head, length, payload, False)
-                receiver.response_data(b"", True, trailers)
-            else:
-                receiver.response(head, length, payload, True)
+            receiver.response(head, length, payload, True)
             return
         receiver.response(head, length, payload, False)
+        if body.done:
+            self._release(keep_alive and not body.rest)
+            receiver.response_data(b"", True, body.trailers)
 
     def _read_body(self, receiver: Receiver, body: Body, data: bytes) -> None:
         payload = body.feed(data)
