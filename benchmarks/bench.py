@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.credentials import Key, make_keys
+from benchmarks.credentials import Key, make_key
 
 GIB = 1 << 30
 MIB = 1 << 20
@@ -30,13 +30,14 @@ class Cores:
 class Bench:
     """One run. ``seconds`` are counted after ``warm_up`` more; ``body`` is in bytes.
 
-    ``directory`` is a temporary one that peers' unprivileged processes can pass through.
+    ``directory`` is a temporary one that peers' unprivileged processes can pass through. Of the
+    ``keys`` in gatekeeper's file ``active_keys`` send requests.
     """
 
     directory: Path
     cores: Cores
-    seconds: float
-    warm_up: float
+    seconds: int
+    warm_up: int
     body: int = GIB
     connections: int = 32
     idle_connections: int = 2000
@@ -44,4 +45,4 @@ class Bench:
     services: int = 1_000
     active_keys: int = 1_000
     counters: int = 100_000
-    key: Key = field(default_factory=lambda: make_keys(1)[0])
+    key: Key = field(default_factory=lambda: make_key("001"))

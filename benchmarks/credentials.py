@@ -32,9 +32,9 @@ class Key:
         return f"{header}.{payload}.{_encode(signature)}"
 
 
-def make_keys(count: int) -> list[Key]:
-    """So many keys with random secrets."""
-    return [Key(f"{number:06}", secrets.token_hex(32)) for number in range(count)]
+def make_key(key_id: str) -> Key:
+    """A key with a random secret."""
+    return Key(key_id, secrets.token_hex(32))
 
 
 def _part(value: dict[str, object]) -> str:

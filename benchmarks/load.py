@@ -66,14 +66,14 @@ class Load:
             self._expect({401, 403, 407}, None)
             self._expect({401, 403, 407}, forged)
 
-    def run(self, seconds: float) -> Sent:
+    def run(self, seconds: int) -> Sent:
         """Send for so long.
 
         :raises NotMeasuredError: an answer was not a good one.
         """
         command = [
             find("wrk"), "--threads", "1", "--connections", str(self._bench.connections),
-            "--duration", f"{max(1, round(seconds))}s", "--script", str(PEERS / "load.lua"),
+            "--duration", f"{seconds}s", "--script", str(PEERS / "load.lua"),
             f"{self._scheme}://127.0.0.1:{self._port}", "--", str(self._file),
         ]  # fmt: skip
         said = _run(command, seconds + _PATIENCE)
@@ -126,9 +126,7 @@ def transfer(size: int, url: str, arguments: Sequence[str | Path]) -> None:
 
 def _run(command: Sequence[str], timeout: float) -> str:
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=timeout, check=False
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
     except subprocess.TimeoutExpired:
         raise NotMeasuredError(f"{Path(command[0]).name} does not end") from None
     if done.returncode:

@@ -37,9 +37,7 @@ def find(program: str) -> str:
     """
     path = shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")
     if path is None:
-        raise NotMeasuredError(
-            f"{program} is not installed (Debian package {PACKAGES[program]})"
-        )
+        raise NotMeasuredError(f"{program} is not installed (Debian package {PACKAGES[program]})")
     return path
 
 
@@ -49,9 +47,7 @@ def find_njs() -> Path:
     :raises NotMeasuredError: it is not installed; names its Debian package.
     """
     if not _NJS.exists():
-        raise NotMeasuredError(
-            "nginx's njs is not installed (Debian package libnginx-mod-http-js)"
-        )
+        raise NotMeasuredError("nginx's njs is not installed (Debian package libnginx-mod-http-js)")
     return _NJS
 
 

@@ -14,8 +14,8 @@ class NotMeasuredError(Exception):
 class Figure:
     """One contender's figure in one row.
 
-    ``values`` has two of them for the contender that was measured first and again last: their
-    distance tells how much the machine drifted meanwhile. ``per_second`` is for orientation only.
+    ``values`` has several where it was measured again, as the row's first contender always is:
+    their distance tells how much the machine drifted. ``per_second`` is for orientation only.
     """
 
     row: str

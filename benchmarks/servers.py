@@ -49,7 +49,7 @@ def origin(bench: Bench) -> Iterator[Server]:
 def sink(bench: Bench) -> Iterator[Server]:
     """The upstream that takes bodies."""
     [port] = free_ports(1)
-    command = [sys.executable, Path(__file__).parent / "sink.py", str(port)]
+    command: list[str | Path] = [sys.executable, Path(__file__).parent / "sink.py", str(port)]
     directory = _directory(bench, "sink")
     started = Program("sink", command, directory, bench.cores.load)
     with _running(started, port):
@@ -186,7 +186,7 @@ def _nginx(
         USER="user root;" if os.getuid() == 0 else "",  # our files are our own
         **values,
     )
-    command = [program, "-p", directory, "-c", file, "-e", "stderr"]
+    command: list[str | Path] = [program, "-p", directory, "-c", file, "-e", "stderr"]
     started = Program(name, command, directory, core)
     with _running(started, port):
         yield Server(started, port, tls_port)

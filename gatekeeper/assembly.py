@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 
 from gatekeeper.auth.access import AccessRules
 from gatekeeper.auth.cache import VerdictCache
@@ -79,7 +81,6 @@ class Assembly:
                 lambda service: service.listeners is None or listener.name in service.listeners
             )
             return Gateway(listener.name, scheme, pseudonym, trusted, table)
-        dialer = self._dialer(listener)
         return ForwardProxy(
             listener.name,
             scheme,
@@ -89,7 +90,6 @@ class Assembly:
             self._table(lambda service: bool(service.hosts)),
             frozenset(parse_bind(other.bind).port for other in self._settings.listeners),
             listener.credentials_from,
-            dialer.dial,
         )
 
     def _table(self, wanted: Callable[[Service], bool]) -> RoutingTable:
@@ -101,6 +101,20 @@ class Assembly:
         )
 
     def _route(self, service: Service) -> Route:
+        timeouts = self._timeouts(service)
+        chain = make_chain(f"service:{service.name}", service.checkers, self._checkers, self._cache)
+        make = partial(
+            Route,
+            service.name,
+            prefix=service.from_.encode("ascii"),
+            chain=None if chain.public else chain,
+            access=AccessRules(service.access) if service.access else None,
+            max_body=service.limits.body or self._settings.limits.body,
+            open_methods=frozenset(method.encode("ascii") for method in service.open_methods),
+        )
+        if service.to == "grant":
+            dialer = self._dialer(service.allow, timeouts, service.ca_file)
+            return make(path=service.from_.encode("ascii"), host_field=b"", dial=dialer.dial)
         upstream = parse_upstream(service.to)
         secure = upstream.scheme == "https"
 
@@ -111,24 +125,18 @@ class Assembly:
             return [Address(upstream.host, upstream.port, context, name)]
 
         addresses()  # what cannot be used shows now
-        default_port = 443 if secure else 80
-        chain = make_chain(f"service:{service.name}", service.checkers, self._checkers, self._cache)
-        return Route(
-            service.name,
-            prefix=service.from_.encode("ascii"),
+        origin = self._origin(addresses, service.to, timeouts)
+        self._origins.append(origin)
+        return make(
             path=upstream.path.encode("ascii"),
-            origin=self._origin(addresses, service.to, None, self._timeouts(service)),
-            host_field=Authority(upstream.host, upstream.port).encode(default_port),
-            chain=None if chain.public else chain,
-            access=AccessRules(service.access) if service.access else None,
-            max_body=service.limits.body or self._settings.limits.body,
-            open_methods=frozenset(method.encode("ascii") for method in service.open_methods),
+            host_field=Authority(upstream.host, upstream.port).encode(443 if secure else 80),
+            origin=origin,
         )
 
     def _forward_route(self, listener: Listener) -> Route:
         names = listener.checkers or ()
         chain = make_chain(f"listener:{listener.name}", names, self._checkers, self._cache)
-        route = Route(
+        return Route(
             listener.name,
             prefix=b"/",
             path=b"",
@@ -137,48 +145,31 @@ class Assembly:
             chain=None if chain.public else chain,
             access=None,
             max_body=self._settings.limits.body,
+            dial=self._dialer(listener.allow, self._timeouts(None), None).dial,
+            is_service=False,
         )
-        route.is_service = False
-        return route
 
-    def _dialer(self, listener: Listener) -> Dialer:
-        timeouts = self._settings.timeouts
+    def _dialer(
+        self, allow: Sequence[str], timeouts: UpstreamTimeouts, ca_file: Path | None
+    ) -> Dialer:
         dialer = Dialer(
-            DestinationPolicy(map(parse_allow_rule, listener.allow), self._own_addresses),
+            DestinationPolicy(map(parse_allow_rule, allow), self._own_addresses),
             self._resolver,
             self._loop,
-            self._dynamic_origin,
+            lambda addresses, name, unused: self._origin(addresses, name, timeouts, unused),
             timeouts.connect,
             timeouts.tunnel,
+            ca_file,
         )
         self._dialers.append(dialer)
         return dialer
-
-    def _dynamic_origin(
-        self,
-        addresses: Callable[[], Sequence[Address]],
-        name: str,
-        on_unused: Callable[[], None],
-    ) -> Origin:
-        return self._new_origin(addresses, name, on_unused, self._timeouts(None))
 
     def _origin(
         self,
         addresses: Callable[[], Sequence[Address]],
         name: str,
-        on_unused: Callable[[], None] | None,
         timeouts: UpstreamTimeouts,
-    ) -> Origin:
-        origin = self._new_origin(addresses, name, on_unused, timeouts)
-        self._origins.append(origin)
-        return origin
-
-    def _new_origin(
-        self,
-        addresses: Callable[[], Sequence[Address]],
-        name: str,
-        on_unused: Callable[[], None] | None,
-        timeouts: UpstreamTimeouts,
+        on_unused: Callable[[], None] | None = None,
     ) -> Origin:
         return Origin(
             addresses,

@@ -78,7 +78,7 @@ class Daemon(Service):
         self._management = self._bind_management()
         self._demo = demo_origin_service(settings.demo.origin) if settings.demo else None
         self._assembly = self._bind()
-        self._sweeping = LoopingCall(self.plane.sweep.run)
+        self._sweeping = LoopingCall(self._sweep)
         self._checking_files = LoopingCall(self._check_files)
         self._stopping = False
 
@@ -197,11 +197,19 @@ class Daemon(Service):
         atexit.register(os._exit, 1)
         self._reactor.stop()
 
+    def _sweep(self) -> None:
+        self.plane.sweep.run()
+        try:
+            self.plane.watch()
+        except Exception:
+            log.failure("Running exchanges could not be watched")
+
     def _check_files(self) -> None:
         """Key files and certificates may have changed."""
         try:
             if reload_checkers(self._checkers):
                 self._cache.clear()
+                self.plane.check_again()
             for listener in self.listeners:
                 if listener.tls is not None:
                     listener.tls.reload_if_changed()

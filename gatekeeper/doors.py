@@ -9,19 +9,13 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, ClassVar, Final, TypeAlias
-
-from twisted.internet.defer import Deferred
+from typing import ClassVar, Final, TypeAlias
 
 from gatekeeper.errors import ProtocolError, Refusal
 from gatekeeper.http.fields import list_members
 from gatekeeper.http.heads import RequestHead, bad_request
 from gatekeeper.http.target import Authority, Target, parse_authority, parse_target
 from gatekeeper.routing import Route, RoutingTable
-
-if TYPE_CHECKING:
-    from gatekeeper.exchange import Exchange
-    from gatekeeper.net.pool import Origin
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -108,10 +102,6 @@ class Door:
     def presented(self, head: RequestHead, request: Request) -> bytes:
         """The value of the credential field, ``b""`` where there is none."""
         return head.authorization or b""
-
-    def dial(self, exchange: Exchange) -> Deferred[Origin | None]:
-        """Where a request goes whose route has no fixed origin; ``None`` when it is a tunnel."""
-        raise NotImplementedError
 
     def _check(self, head: RequestHead) -> None:
         if head.method == b"TRACE":
@@ -210,7 +200,7 @@ class Gateway(Door):
             authority,
             target.path,
             target.query,
-            route.host_field,
+            route.host_field or (authority.encode() if authority is not None else b""),
             target.path.decode("ascii"),
             route.chain is not None,
         )
@@ -220,7 +210,7 @@ class ForwardProxy(Door):
     """The forward proxy: absolute-form http requests and CONNECT.
 
     ``route`` is for requests that belong to no service, ``services`` finds those that do, by the
-    host names in the configuration. ``connect`` reaches the destinations.
+    host names in the configuration.
     """
 
     is_proxy: ClassVar[bool] = True
@@ -235,18 +225,12 @@ class ForwardProxy(Door):
         services: RoutingTable,
         service_ports: frozenset[int],
         credentials_from: Sequence[str],
-        dial: Callable[[Exchange], Deferred[Origin | None]],
     ) -> None:
         super().__init__(name, scheme, pseudonym, trusted)
         self._route = route
         self._services = services
         self._service_ports = _SERVICE_PORTS | service_ports
         self._credentials_from = tuple(credentials_from)
-        self._dial = dial
-
-    def dial(self, exchange: Exchange) -> Deferred[Origin | None]:
-        """Check the destination, and find or make the way there."""
-        return self._dial(exchange)
 
     def understand(self, head: RequestHead) -> Request:
         """Find what is asked for: a configured service, or somewhere else."""

@@ -8,8 +8,7 @@ it: no Deferred, no task, no timer.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -17,10 +16,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from gatekeeper.auth.chain import ANONYMOUS, Decision
-from gatekeeper.auth.interfaces import Credentials, Deny, Grant, Unavailable
+from gatekeeper.auth.interfaces import Credentials, Deny, Grant, Opened, Opens, Unavailable
 from gatekeeper.errors import Refusal, UpstreamError
+from gatekeeper.forwarding import trace_id, upstream_head
 from gatekeeper.http.bodies import chunk, last_chunk
-from gatekeeper.http.fields import Fields, encode, normalize
+from gatekeeper.http.fields import Fields, encode
 from gatekeeper.http.heads import RequestHead, ResponseHead
 from gatekeeper.replies import make_reply, unauthorized
 from gatekeeper.usage.accesslog import AccessEntry
@@ -35,15 +35,10 @@ if TYPE_CHECKING:
 
 log = Logger()
 
-_TRACE: Final = b"x-request-id: %b\r\ntraceparent: 00-%b-%b-00\r\nvia: %b\r\n"
-_CONTINUED: Final = b"x-request-id: %b\r\ntraceparent: %b\r\nvia: %b\r\n"
 _SAFE: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
-_BODY_EXPECTED: Final = frozenset({b"POST", b"PUT", b"PATCH"})
-_TRACEPARENT: Final = re.compile(
-    rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}|"
-    rb"(?!00|ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
-)
 
+#: What a service's open methods run under: what is presented is for us, and stays here.
+_UNCHECKED: Final = Grant()
 
 #: Called once with bytes from the client, bytes to the client, and why it ended.
 OnEnd: TypeAlias = Callable[[int, int, str], None]
@@ -62,6 +57,10 @@ class ClientSide(Protocol):
     door: Door
     peer: str
     transport: LoopTransport
+
+    @property
+    def certificate(self) -> Mapping[str, Any] | None:
+        """The client's certificate, see :class:`gatekeeper.auth.interfaces.Credentials`."""
 
     def start_body(self) -> None:
         """Deliver the request's body to ``exchange.request_data`` from now on."""
@@ -113,13 +112,16 @@ class Exchange:
     responding = False  # the final response's head has gone out
     body_sent = False  # some of the request's body has gone to the upstream
     retried = False
+    opened: Opened | None = None  # where the grant says that the request goes
+    checking = False  # the chain is being asked again
+    checks = 1
 
     def __init__(self, plane: Plane, client: ClientSide, head: RequestHead) -> None:
         self.plane = plane
         self.client = client
         self.head = head
         self.id = plane.next_id()
-        self.start = plane.monotonic()
+        self.start = self.checked_at = plane.monotonic()
         plane.live.add(self)
 
     def __repr__(self) -> str:
@@ -138,16 +140,11 @@ class Exchange:
             route = request.route
             chain = route.chain
             if chain is None or head.method in route.open_methods:
-                self._granted(ANONYMOUS)
+                self._granted(ANONYMOUS if chain is None else _UNCHECKED)
                 return
             presented = door.presented(head, request)
-            if chain.plain:
-                verdict = chain.lookup(presented)
-            else:
-                peer = self.client.peer
-                address, trusted = door.client_address(peer, head), door.trusts(peer)
-                verdict = chain.lookup(presented, head.fields, address, trusted)
-            if verdict.__class__ is Grant:
+            verdict = chain.lookup(presented)
+            if isinstance(verdict, Grant):
                 self._granted(verdict)
                 return
         except Refusal as refusal:
@@ -162,8 +159,10 @@ class Exchange:
         else:
             self._decided(asked)
 
-    def _credentials(self) -> Credentials:
+    def _credentials(self, count: int = 1) -> Credentials:
+        """What a checker is told; ``count`` tells how often it was, this time included."""
         request, client = self.request, self.client
+        authority = request.authority
         return Credentials(
             presented=client.door.presented(self.head, request),
             fields=tuple(self.head.fields),
@@ -173,6 +172,11 @@ class Exchange:
             peer=client.peer,
             client=client.door.client_address(client.peer, self.head),
             peer_trusted=client.door.trusts(client.peer),
+            host=authority.host if authority is not None else "",
+            port=authority.port if authority is not None else None,
+            certificate=client.certificate,
+            count=count,
+            trace_id=trace_id(self.head, self.id).decode("ascii"),
         )
 
     def _decided(self, verdict: Decision) -> None:
@@ -205,6 +209,8 @@ class Exchange:
             denied = route.access.decide(self.head.method, request.path, grant.groups)
             if denied is not None:
                 raise self._unauthorized(denied)
+        if grant.opens is not None:
+            self.opened = self._open(grant.opens)
         length = self.head.length
         if route.max_body is not None and length is not None and length > route.max_body:
             raise Refusal("body_too_large", "the request's body is too large", status=413)
@@ -214,20 +220,30 @@ class Exchange:
         self.authorized = True
         self._forward()
 
+    def _open(self, opens: Opens) -> Opened:
+        """What of a grant's URLs this request is. A tunnel cannot be held to any."""
+        authority = self.request.authority
+        opened = None
+        if authority is not None and self.head.method != b"CONNECT":
+            opened = opens.find(authority.host, authority.port, self.request.path)
+        if opened is None:
+            raise Refusal("not_opened", "the token does not open this URL", status=403)
+        return opened
+
     def _forward(self) -> None:
         """Get a connection to where the request goes.
 
         :raises Refusal: 403 or 502 where there is none.
         """
         origin = self.request.route.origin
-        if origin is None:
-            self.dialing = self.client.door.dial(self)
-            self.dialing.addCallbacks(self._dialed, self._broken)
+        if origin is not None:
+            self._lease(origin)
             return
-        self._lease(origin)
+        dialing = self.dialing = self.request.route.dial(self)
+        dialing.addCallbacks(self._dialed, self._broken)
 
     def _dialed(self, origin: Origin | None) -> None:
-        """A forward proxy's destination was found good; without an origin, it is a tunnel's."""
+        """The destination was found good; without an origin, it is a tunnel's."""
         self.dialing = None
         if origin is None or self.finished:
             return
@@ -253,61 +269,13 @@ class Exchange:
         has_body = head.length != 0
         upstream.send(
             self,
-            self._upstream_head(),
+            upstream_head(self),
             head_only=head.method == b"HEAD",
             upgrading=head.upgrade is not None,
             done=not has_body,
         )
         if has_body:
             self.client.start_body()
-
-    def _upstream_head(self) -> bytes:
-        """The head that goes upstream, in one piece."""
-        head, request, grant = self.head, self.request, self.grant
-        client, plane = self.client, self.plane
-        forwarded = head.forwarded
-        if grant.headers:
-            names = {normalize(name) for name, _ in grant.headers}
-            forwarded = [field for field in forwarded if normalize(field[0]) not in names]
-        parts = [head.method, request.upstream_line]
-        for name, value in forwarded:
-            parts += (name, b": ", value, b"\r\n")
-        parts.append(client.door.forwarding_fields(client.peer, head, request))
-        request_id = self.id
-        parts.append(
-            _TRACE % (request_id, request_id, request_id[16:], plane.via)
-            if head.traceparent is None
-            else _CONTINUED % (request_id, self._traceparent(head.traceparent), plane.via)
-        )
-        if grant.authorization is not None:
-            parts += (b"authorization: ", grant.authorization, b"\r\n")
-        elif head.authorization is not None and not (
-            grant.consumed and request.consumes_authorization
-        ):
-            parts += (b"authorization: ", head.authorization, b"\r\n")
-        if grant.user and request.route.is_service:
-            parts += (b"x-forwarded-user: ", grant.user.encode("utf-8"), b"\r\n")
-        if grant.headers:
-            parts.append(encode(grant.headers))
-        if grant.real_ip:
-            address = client.door.client_address(client.peer, head)
-            parts += (b"x-real-ip: ", address.encode("ascii"), b"\r\n")
-        if head.length is None:
-            parts.append(b"transfer-encoding: chunked\r\n")
-        elif head.length or head.method in _BODY_EXPECTED:
-            parts.append(b"content-length: %d\r\n" % head.length)
-        if head.expects_continue and head.minor == 1:
-            parts.append(b"expect: 100-continue\r\n")
-        if head.upgrade is not None:
-            parts += (b"connection: upgrade\r\nupgrade: ", head.upgrade, b"\r\n")
-        elif head.accepts_trailers:
-            parts.append(b"connection: te\r\nte: trailers\r\n")
-        parts.append(b"\r\n")
-        return b"".join(parts)
-
-    def _traceparent(self, given: bytes) -> bytes:
-        """The client's trace context where it is valid (W3C Trace Context), else one of ours."""
-        return given if _TRACEPARENT.fullmatch(given) else b"00-%b-%b-00" % (self.id, self.id[16:])
 
     def request_data(self, payload: bytes, done: bool, trailers: Fields) -> None:
         """More of the request's body."""
@@ -422,6 +390,8 @@ class Exchange:
         if self.finished or failure.check(CancelledError):
             return
         if isinstance(failure.value, Refusal):
+            if failure.value.status == 403:  # where nobody may go, nothing was used
+                self.authorized = False
             self.refuse(failure.value)
             return
         log.failure("An exchange failed", failure)
@@ -457,6 +427,35 @@ class Exchange:
     def client_lost(self) -> None:
         """The client has gone."""
         self.finish("client_gone")
+
+    # --- while it runs --------------------------------------------------------------------
+
+    def watch(self, wall: float, monotonic: float) -> None:
+        """Whether it may go on; called now and then, with the times of the plane's two clocks."""
+        grant = self.grant
+        if grant.expires is not None and grant.expires <= wall:
+            self.cut("grant_expired")
+        elif grant.recheck is not None and monotonic - self.checked_at >= grant.recheck:
+            self.check_again()
+
+    def check_again(self) -> None:
+        """Ask the chain again; what runs under a grant ends when that is not given any more."""
+        chain = self.request.route.chain if self.authorized else None
+        if chain is None or self.checking:
+            return
+        self.checking = True
+        self.checks += 1
+        asked = chain.check_again(self._credentials(self.checks))
+        if isinstance(asked, Deferred):
+            asked.addCallbacks(self._checked_again, self._broken)
+        else:
+            self._checked_again(asked)
+
+    def _checked_again(self, verdict: Decision) -> None:
+        self.checking = False
+        self.checked_at = self.plane.monotonic()
+        if not isinstance(verdict, Grant):
+            self.cut("grant_withdrawn")
 
     def cut(self, reason: str) -> None:
         """End it now, whatever state it is in: a grant was revoked, or the daemon stops."""

@@ -57,6 +57,17 @@ class Plane:
         self._id_count += 1
         return b"%b%016x" % (self._id_prefix, self._id_count)
 
+    def watch(self) -> None:
+        """See that nothing runs on under a grant that has ended; called several times a second."""
+        wall, monotonic = self.wall_clock(), self.monotonic()
+        for exchange in tuple(self.live):
+            exchange.watch(wall, monotonic)
+
+    def check_again(self) -> None:
+        """Ask again for everything that runs: what granted it has changed."""
+        for exchange in tuple(self.live):
+            exchange.check_again()
+
     def date(self) -> bytes:
         """The Date field's value now (RFC 9110, 5.6.7), made once a second."""
         now = int(self.wall_clock())

@@ -7,23 +7,35 @@ a service without hosts answers to any.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from twisted.internet.defer import Deferred
 
 from gatekeeper.auth.access import AccessRules
 from gatekeeper.auth.chain import Chain
 from gatekeeper.errors import Refusal
 from gatekeeper.net.pool import Origin
 
+if TYPE_CHECKING:
+    from gatekeeper.exchange import Exchange
+
+
+#: Finds where an exchange's request goes.
+Dial: TypeAlias = "Callable[[Exchange], Deferred[Origin | None]]"
+
+
+def _nowhere(exchange: Exchange) -> Deferred[Origin | None]:
+    raise AssertionError("a route has an origin, or a way to find one")
+
 
 class Route:
     """A service, ready to be asked for.
 
     ``prefix`` is the service's ``from``, ``path`` the path of its ``to``; ``max_body`` in bytes.
-    ``chain`` is ``None`` for a public service.
+    ``chain`` is ``None`` for a public service. A route without ``origin`` has ``dial``, which finds
+    where each request goes; it fires with ``None`` when that is a tunnel, and has been opened.
     """
-
-    is_service = True
 
     def __init__(
         self,
@@ -31,16 +43,20 @@ class Route:
         *,
         prefix: bytes,
         path: bytes,
-        origin: Origin | None,
         host_field: bytes,
+        origin: Origin | None = None,
         chain: Chain | None,
         access: AccessRules | None,
         max_body: int | None,
         open_methods: frozenset[bytes] = frozenset(),
+        dial: Dial | None = None,
+        is_service: bool = True,
     ) -> None:
         self.name = name
         self.prefix = b"" if prefix == b"/" else prefix.rstrip(b"/")
         self.origin = origin
+        self.dial = dial or _nowhere
+        self.is_service = is_service
         self.host_field = host_field
         self.chain = chain
         self.access = access

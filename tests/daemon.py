@@ -210,7 +210,21 @@ class Daemon:
     def access_log(self) -> list[dict[str, Any]]:
         """The lines of the access log so far."""
         file = self.state_dir / "access.log"
-        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        text = file.read_text() if file.exists() else ""
+        # The last line may be half written.
+        return [json.loads(line) for line in text.splitlines(keepends=True) if line[-1] == "\n"]
+
+    def logged(self, request_id: str) -> dict[str, Any]:
+        """The access log's line of one exchange, which is written just after the answer."""
+        found: list[dict[str, Any]] = []
+
+        def look() -> bool:
+            found[:] = [line for line in self.access_log() if line["id"] == request_id]
+            return bool(found)
+
+        wait_until(look, f"a line of {request_id} in the access log")
+        (line,) = found
+        return line
 
     def management(self, path: str) -> tuple[int, Any]:
         """Ask the management: status, and the answer's document."""

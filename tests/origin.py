@@ -61,6 +61,7 @@ class Conversation:
         self.socket = connection
         self.number = number
         self.request = Received("", "", (), b"")
+        self.trailers: list[str] = []
         self._reader = connection.makefile("rb", 1 << 18)
 
     def read_request(self) -> Received | None:
@@ -72,6 +73,7 @@ class Conversation:
                 return None
             head += line
         self.request = Received.parse(head)
+        self.trailers = []
         return self.request
 
     def read_body(self) -> Iterator[bytes]:
@@ -83,7 +85,6 @@ class Conversation:
         while size := int(self._reader.readline().partition(b";")[0], 16):
             yield from self._read(size)
             self._reader.readline()
-        self.trailers: list[str] = []
         while (line := self._reader.readline()) not in (b"\r\n", b""):
             self.trailers.append(line.decode("latin-1").strip())
 
@@ -138,7 +139,7 @@ def echo(conversation: Conversation) -> None:
         "target": request.target,
         "fields": request.fields,
         "body": body.decode("latin-1"),
-        "trailers": getattr(conversation, "trailers", []),
+        "trailers": conversation.trailers,
         "connection": conversation.number,
     }
     conversation.answer(document)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from hashlib import blake2b
 from typing import Final, TypeAlias
@@ -16,6 +16,7 @@ from gatekeeper.auth.cache import VerdictCache
 from gatekeeper.auth.challenges import one_per_scheme
 from gatekeeper.auth.flight import SingleFlight
 from gatekeeper.auth.interfaces import (
+    CERTIFICATE,
     CLIENT,
     PEER_TRUSTED,
     Abstain,
@@ -61,45 +62,32 @@ class Chain:
         self._cacheable = bool(checkers) and None not in varies
         #: The credential field alone decides: the hot path looks at nothing else.
         self.plain = self._cacheable and not names
-        self._by_client = CLIENT in names
-        self._by_trust = PEER_TRUSTED in names
-        self._field_names = names - {CLIENT, PEER_TRUSTED}
+        self._names = names
         self._uncached: Grant | None = ANONYMOUS if self.public else None
 
     def __repr__(self) -> str:
         return f"<Chain {self.name!r}: {', '.join(map(repr, self._checkers)) or 'public'}>"
 
-    def lookup(
-        self,
-        presented: bytes,
-        fields: Iterable[tuple[bytes, bytes]] = (),
-        client: str = "",
-        peer_trusted: bool = False,
-    ) -> Grant | Deny | None:
-        """The answer, where it is known without asking; None: :meth:`check` it.
+    def lookup(self, presented: bytes) -> Grant | Deny | None:
+        """The answer, where the credential field alone gives it and it is known: the hot path.
 
-        The parameters are the attributes of :class:`Credentials` that go by these names. Who
-        leaves out the last two gets None for verdicts that depend on them, at the worst.
+        None: :meth:`check` the request.
         """
-        if self.plain:
-            message = presented
-        elif self._cacheable:
-            message = self._message(presented, fields, client, peer_trusted)
-        else:
+        if not self.plain:
             return self._uncached
-        return self._get(blake2b(message, key=self._secret, digest_size=16).digest())
+        return self._get(blake2b(presented, key=self._secret, digest_size=16).digest())
 
     def check(self, credentials: Credentials) -> Decision | Deferred[Decision]:
-        """Ask the checkers; the Deferred never fails, unless the caller cancels it.
+        """Say what is known, or ask the checkers; the Deferred never fails, unless cancelled.
 
         Equal requests that come meanwhile wait for the same answer.
         """
         if not self._cacheable:
             return ANONYMOUS if self.public else self._ask(credentials)
-        message = self._message(
-            credentials.presented, credentials.fields, credentials.client, credentials.peer_trusted
-        )
-        key = blake2b(message, key=self._secret, digest_size=16).digest()
+        key = self._key(credentials)
+        known = self._get(key)
+        if known is not None:
+            return known
         waiter = self._flights.join(key)
         if waiter is not None:
             return waiter
@@ -109,24 +97,25 @@ class Chain:
             return self._flights.lead(key, decision.addCallback(self._keep, key, generation))
         return self._keep(decision, key, generation)
 
-    def _message(
-        self,
-        presented: bytes,
-        fields: Iterable[tuple[bytes, bytes]],
-        client: str,
-        peer_trusted: bool,
-    ) -> bytes:
-        """All that the verdict depends on, in a form that no two different requests share."""
-        if self.plain:
-            return presented
-        return repr(
-            (
-                presented,
-                [field for field in fields if field[0] in self._field_names],
-                client if self._by_client else "",
-                peer_trusted if self._by_trust else False,
-            )
-        ).encode()
+    def check_again(self, credentials: Credentials) -> Decision | Deferred[Decision]:
+        """Ask the checkers, whatever is known: for an exchange that runs under a grant."""
+        return ANONYMOUS if self.public else self._ask(credentials)
+
+    def _key(self, credentials: Credentials) -> bytes:
+        """A digest of all that the verdict depends on; no two different requests share it."""
+        message = credentials.presented
+        if not self.plain:
+            names = self._names
+            message = repr(
+                (
+                    message,
+                    [field for field in credentials.fields if field[0] in names],
+                    credentials.client if CLIENT in names else "",
+                    credentials.peer_trusted if PEER_TRUSTED in names else False,
+                    credentials.certificate if CERTIFICATE in names else None,
+                )
+            ).encode()
+        return blake2b(message, key=self._secret, digest_size=16).digest()
 
     def _keep(self, decision: Decision, key: bytes, generation: int) -> Decision:
         if not isinstance(decision, Unavailable):

@@ -54,8 +54,8 @@ class Credentials:
     the request's header fields in the order they came, names in lower case, values as bytes.
     ``peer`` is the address at the other end of the connection, ``client`` the real client's
     (it differs only where the peer is trusted). ``url`` is path and query, canonical; ``host`` and
-    ``port`` are the authority asked for (``port`` ``None`` where it has none). ``certificate`` is the
-    client's as :meth:`ssl.SSLObject.getpeercert` gives it, ``None`` where there is none.
+    ``port`` are the authority asked for (``port`` ``None`` where it has none). ``certificate`` is
+    the client's as :meth:`ssl.SSLObject.getpeercert` gives it, ``None`` where there is none.
     ``count`` is 1, and one more each time that a running exchange is checked again. ``trace_id`` is
     the W3C trace id of the request, 32 hex digits.
     """

@@ -259,8 +259,13 @@ class Service(Section):
     from_: Annotated[str, AfterValidator(values.check_prefix), Words("path")] = Field(
         default="/", alias="from", description="Path prefix, whole segments."
     )
-    to: Annotated[str, AfterValidator(values.check_upstream), Words("URL")] = Field(
-        description="Where it goes: `http://host:port/path` or `https://…`."
+    to: Annotated[str, AfterValidator(values.check_destination), Words("URL")] = Field(
+        description="Where it goes: `http://host:port/path` or `https://…`, or `grant`: the "
+        "upstream that the caller's token names."
+    )
+    allow: tuple[AllowRule, ...] = Field(
+        default=("*:*",),
+        description='With `to = "grant"`: where tokens may lead, as in a listener\'s `allow`.',
     )
     listeners: tuple[Name, ...] | None = Field(
         default=None, description="Gateway listeners it is found on; all if left out."

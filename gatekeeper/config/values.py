@@ -249,6 +249,11 @@ def check_upstream(text: str) -> str:
     return text
 
 
+def check_destination(text: str) -> str:
+    """A service's ``to``: an upstream's URL, or ``grant``."""
+    return text if text == "grant" else check_upstream(text)
+
+
 def check_store_url(text: str) -> str:
     """The URL of a store, as it is."""
     scheme, _, rest = text.partition("://")

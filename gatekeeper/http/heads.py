@@ -26,11 +26,23 @@ class HeadLimits(NamedTuple):
 
 
 _REQUEST_LINE: Final = re.compile(
-    rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}) ([!-~]+) HTTP/([0-9])\.([0-9])\r\n"
+    rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}) ([!-~]+) HTTP/([0-9]\.[0-9])\r\n"
 )
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t -~\x80-\xff]*))?\r\n")
-_BEGINNING: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}(?: [!-~]*(?: [HTP/0-9.]*)?)?\r?")
-_HOP_BY_HOP: Final = frozenset({f.HOP, f.FRAMING, f.PROXY_AUTHORIZATION, f.TE})
+_BEGINNING: Final = re.compile(
+    rb"\r|[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}(?: [!-~]*(?: [HTP/0-9.]*)?)?\r?"
+)
+_BESIDE_TARGET: Final = 80  # bytes of a request line: the longest method, the version
+_LOOKED_AT: Final = 128  # bytes of a request line that is not complete
+_HOP_BY_HOP: Final = frozenset(
+    {f.HOP, f.FRAMING, f.PROXY_AUTHORIZATION, f.TE, f.UPGRADE, f.REQUEST_ID}
+)
+_OPTIONS: Final = frozenset({b"close", b"keep-alive", b"upgrade", b"te"})
+_COMMON_OPTIONS: Final = {
+    value: frozenset({value.lower()})
+    for value in (b"keep-alive", b"Keep-Alive", b"close", b"Upgrade", b"upgrade")
+}
+_NO_TUNNEL: Final = frozenset({b"h2", b"h2c", b"http", b"tls"})
 
 
 def bad_request(detail: str) -> ProtocolError:
@@ -79,7 +91,7 @@ class RequestHead:
 
 
 class _Collector:
-    """What httptools calls: it only collects."""
+    """What httptools calls: it only collects. llhttp leaves the blanks behind a value to us."""
 
     __slots__ = ("fields",)
 
@@ -87,38 +99,47 @@ class _Collector:
         self.fields: Fields = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.fields.append((name, value))
+        self.fields.append((name, value.strip()))
 
 
 def check_beginning(data: bytes, limits: HeadLimits) -> None:
     """Look at a request head that is not complete yet: what cannot become one is refused now.
 
+    This is asked again with every piece that arrives, so it looks at the first line and at the
+    last line's end, and not at what is between.
+
     :raises ProtocolError: 400, 414, 431 or 505.
     """
-    line, newline, _ = data.partition(b"\n")
-    if newline:
-        _check_request_line(line + newline, limits)
-    elif len(line) > limits.target + 80:
+    longest = limits.target + _BESIDE_TARGET
+    newline = data.find(b"\n", 0, longest)
+    if newline >= 0:
+        _read_request_line(data[: newline + 1], limits)
+    elif len(data) >= longest:
         raise ProtocolError("target_too_long", "the request target is too long", status=414)
-    elif not _BEGINNING.fullmatch(line):
+    elif not _BEGINNING.fullmatch(data, 0, _LOOKED_AT):
         raise bad_request("this is not an HTTP/1.1 request")
     if len(data) > limits.head:
         raise ProtocolError("head_too_large", "the request head is too large", status=431)
-    if data.count(b"\n") != data.count(b"\r\n"):
+    newline = data.rfind(b"\n")
+    if newline > 0 and data[newline - 1] != 0x0D:
         raise bad_request("a line does not end in CR LF")
 
 
-def _check_request_line(data: bytes, limits: HeadLimits) -> re.Match[bytes]:
+def _read_request_line(data: bytes, limits: HeadLimits) -> tuple[bytes, bytes, bool]:
+    """Method, target, and whether it is HTTP/1.0."""
     match = _REQUEST_LINE.match(data)
     if match is None:
         raise bad_request("the request line is malformed")
-    if match.end(2) - match.start(2) > limits.target:
+    method, target, version = match.groups()
+    if len(target) > limits.target:
         raise ProtocolError("target_too_long", "the request target is too long", status=414)
-    if match.group(3) != b"1":
-        raise ProtocolError("bad_version", "HTTP/1.1 is spoken here", status=505)
-    if match.group(4) not in b"01":
-        raise ProtocolError("bad_version", "HTTP/1.1 is spoken here", status=505)
-    return match
+    if version == b"1.1":
+        return method, target, False
+    if version == b"1.0":
+        return method, target, True
+    if version < b"1":
+        raise bad_request("HTTP/0.9 is not spoken here")
+    raise ProtocolError("bad_version", "HTTP/1.1 is spoken here", status=505)
 
 
 def parse_request_head(data: bytes, limits: HeadLimits) -> RequestHead:
@@ -128,8 +149,7 @@ def parse_request_head(data: bytes, limits: HeadLimits) -> RequestHead:
     """
     if len(data) > limits.head:
         raise ProtocolError("head_too_large", "the request head is too large", status=431)
-    line = _check_request_line(data, limits)
-    method, target, _, minor = line.groups()
+    method, target, old = _read_request_line(data, limits)
     collector = _Collector()
     try:
         httptools.HttpRequestParser(collector).feed_data(data)
@@ -139,35 +159,35 @@ def parse_request_head(data: bytes, limits: HeadLimits) -> RequestHead:
         raise ProtocolError("unknown_method", "the method is not known", status=501) from None
     except httptools.HttpParserError as error:
         raise _explain(error, collector.fields) from None
+    if len(collector.fields) > limits.fields:
+        raise ProtocolError("too_many_fields", "the request has too many fields", status=431)
     head = RequestHead(method, target)
-    if minor == b"0":
+    if old:
         head.minor = 0
         head.keep_alive = False
-    _understand(head, collector.fields, limits)
+    _understand(head, collector.fields)
     return head
 
 
 def _explain(error: Exception, fields: Fields) -> ProtocolError:
     for name, value in fields:
-        if name.lower() == b"transfer-encoding" and value.strip().lower() != b"chunked":
+        if name.lower() == b"transfer-encoding" and value.lower() != b"chunked":
             return ProtocolError(
                 "bad_transfer_encoding", "the only transfer coding is chunked", status=501
             )
     return bad_request(f"the request is malformed: {error}")
 
 
-def _understand(head: RequestHead, fields: Fields, limits: HeadLimits) -> None:
+def _understand(head: RequestHead, fields: Fields) -> None:
     """One pass over the fields: sort them, and find what the proxy itself must know."""
-    if len(fields) > limits.fields:
-        raise ProtocolError("too_many_fields", "the request has too many fields", status=431)
     seen, forwarded = head.fields, head.forwarded
-    named: list[bytes] | None = None
-    chunked = False
+    options: frozenset[bytes] = frozenset()
     for name, value in fields:
         name, kind = classify(name)
-        seen.append((name, value))
+        field = (name, value)
+        seen.append(field)
         if kind == f.KEEP:
-            forwarded.append((name, value))
+            forwarded.append(field)
         elif kind == f.HOST:
             if head.host is not None:
                 raise bad_request("there is more than one Host")
@@ -176,74 +196,87 @@ def _understand(head: RequestHead, fields: Fields, limits: HeadLimits) -> None:
             if head.authorization is not None:
                 raise bad_request("there is more than one Authorization")
             head.authorization = value
+        elif kind == f.CONNECTION:
+            options |= _connection_options(value)
+        elif kind == f.CONTENT_LENGTH:
+            head.length = _content_length(value)
+        elif kind == f.TRANSFER_ENCODING:
+            _check_coding(value, head.minor)
+            head.length = None
         elif kind == f.PROXY_AUTHORIZATION:
             if head.proxy_authorization is not None:
                 raise bad_request("there is more than one Proxy-Authorization")
             head.proxy_authorization = value
-        elif kind == f.CONNECTION:
-            named = (named or []) + list_members((value,))
-        elif kind == f.CONTENT_LENGTH:
-            head.length = _content_length(value)
-        elif kind == f.TRANSFER_ENCODING:
-            chunked = _is_chunked(value, chunked, head.minor)
         elif kind == f.VIA:
             head.via = value if head.via is None else head.via + b", " + value
-            forwarded.append((name, value))
+            forwarded.append(field)
         elif kind == f.TRACEPARENT:
             head.traceparent = b"" if head.traceparent is not None else value
         elif kind == f.UPGRADE:
             head.upgrade = value if head.upgrade is None else head.upgrade + b", " + value
         elif kind == f.EXPECT:
-            head.expects_continue = value.strip().lower() == b"100-continue"
-            head.unknown_expectation = head.unknown_expectation or not head.expects_continue
+            _expect(head, value)
         elif kind == f.TE:
-            head.accepts_trailers = b"trailers" in list_members((value,))
-    if chunked:
-        head.length = None
-    if named is None:
-        head.upgrade = None
-    else:
-        _apply_connection(head, named)
+            head.accepts_trailers = head.accepts_trailers or b"trailers" in list_members((value,))
     if head.host is None and head.minor == 1:
         raise bad_request("there is no Host")
+    if head.expects_continue and (head.minor == 0 or head.length == 0):
+        head.expects_continue = False  # to be ignored, RFC 9110, 10.1.1
+    if options:
+        _apply_connection(head, options)
+    else:
+        head.upgrade = None
+        head.accepts_trailers = False
 
 
 def _content_length(value: bytes) -> int:
-    value = value.strip(b" \t")
     if not value.isdigit() or len(value) > 18:
         raise bad_request("Content-Length is not a number of bytes")
     return int(value)
 
 
-def _is_chunked(value: bytes, already: bool, minor: int) -> bool:
-    if already or value.strip(b" \t").lower() != b"chunked":
+def _check_coding(value: bytes, minor: int) -> None:
+    if value.lower() != b"chunked":
         raise ProtocolError(
             "bad_transfer_encoding", "the only transfer coding is chunked", status=501
         )
     if minor == 0:
         raise bad_request("HTTP/1.0 has no transfer codings")
-    return True
 
 
-def _apply_connection(head: RequestHead, named: list[bytes]) -> None:
-    if b"close" in named:
+def _expect(head: RequestHead, value: bytes) -> None:
+    if value.lower() == b"100-continue":
+        head.expects_continue = True
+    else:
+        head.unknown_expectation = True
+
+
+def _connection_options(value: bytes) -> frozenset[bytes]:
+    return _COMMON_OPTIONS.get(value) or frozenset(list_members((value,)))
+
+
+def _apply_connection(head: RequestHead, options: frozenset[bytes]) -> None:
+    if b"close" in options:
         head.keep_alive = False
     elif head.minor == 0:
-        head.keep_alive = b"keep-alive" in named
-    if head.upgrade is not None and not _may_upgrade(head, named):
+        head.keep_alive = b"keep-alive" in options
+    if head.upgrade is not None and not _may_upgrade(head, options):
         head.upgrade = None
-    if b"te" not in named:
+    if b"te" not in options:
         head.accepts_trailers = False
-    gone = frozenset(named)
-    if not gone <= {b"close", b"keep-alive", b"upgrade", b"te"}:
-        head.forwarded = [field for field in head.forwarded if field[0] not in gone]
+    if not options <= _OPTIONS:
+        head.forwarded = [field for field in head.forwarded if field[0] not in options]
 
 
-def _may_upgrade(head: RequestHead, named: list[bytes]) -> bool:
-    """Whether ``Upgrade`` goes on. Never for h2c: a tunnel would carry unchecked requests."""
-    if b"upgrade" not in named or head.minor == 0 or head.length != 0:
+def _may_upgrade(head: RequestHead, options: frozenset[bytes]) -> bool:
+    """Whether ``Upgrade`` goes on.
+
+    Never to another HTTP, nor to TLS: that tunnel would carry requests that nobody checks.
+    """
+    if b"upgrade" not in options or head.minor == 0 or head.length != 0 or not head.upgrade:
         return False
-    return head.upgrade is not None and b"h2c" not in list_members((head.upgrade,))
+    names = {re.split(b"[/-]", protocol)[0] for protocol in list_members((head.upgrade,))}
+    return names.isdisjoint(_NO_TUNNEL)
 
 
 class ResponseHead:
@@ -272,8 +305,13 @@ def bad_response(detail: str) -> UpstreamError:
 def parse_response_head(data: bytes, limits: HeadLimits) -> ResponseHead:
     """Read a response head: ``data`` ends in the empty line. ``fields`` are those to pass on.
 
+    Identity and forwarding fields are passed on: in a response they say nothing to us. A request
+    id is not, we have our own.
+
     :raises UpstreamError: 502.
     """
+    if len(data) > limits.head:
+        raise bad_response("the head is too large")
     line = _STATUS_LINE.match(data)
     if line is None:
         raise bad_response("the status line is malformed")
@@ -289,23 +327,30 @@ def parse_response_head(data: bytes, limits: HeadLimits) -> ResponseHead:
         raise bad_response("too many fields")
     kept: Fields = []
     head = ResponseHead(int(status), reason or b"", kept)
-    head.keep_alive = minor == b"1"
+    options: frozenset[bytes] = frozenset()
     for field in collector.fields:
         kind = classify(field[0])[1]
         if kind == f.KEEP:
             kept.append(field)
         elif kind == f.CONTENT_LENGTH:
             head.length = _upstream_length(field[1])
+        elif kind == f.CONNECTION:
+            options |= _connection_options(field[1])
         elif kind == f.TRANSFER_ENCODING:
-            if minor == b"0" or head.chunked or field[1].strip(b" \t").lower() != b"chunked":
+            if minor == b"0" or head.chunked or field[1].lower() != b"chunked":
                 raise bad_response("the only transfer coding is chunked")
             head.chunked = True
-        elif kind == f.CONNECTION:
-            _apply_response_connection(head, list_members((field[1],)))
         elif kind == f.UPGRADE:
-            head.upgrade = field[1]
+            head.upgrade = field[1] if head.upgrade is None else head.upgrade + b", " + field[1]
         elif kind not in _HOP_BY_HOP:
             kept.append(field)
+    head.keep_alive = b"close" not in options and (minor == b"1" or b"keep-alive" in options)
+    if not options <= _OPTIONS:
+        head.fields = [field for field in kept if field[0].lower() not in options]
+    if (head.status < 200 or head.status == 204) and (head.chunked or head.length):
+        if head.status != 204:
+            raise bad_response("an informational response has a body")
+        head.keep_alive = False  # there may be one, and it must not become the next response
     return head
 
 
@@ -314,13 +359,3 @@ def _upstream_length(value: bytes) -> int:
         return _content_length(value)
     except Refusal as refusal:
         raise bad_response(refusal.detail) from None
-
-
-def _apply_response_connection(head: ResponseHead, named: list[bytes]) -> None:
-    if b"close" in named:
-        head.keep_alive = False
-    elif b"keep-alive" in named:
-        head.keep_alive = True
-    gone = frozenset(named) - {b"close", b"keep-alive", b"upgrade"}
-    if gone:
-        head.fields = [field for field in head.fields if field[0].lower() not in gone]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -14,6 +15,7 @@ from gatekeeper.errors import Refusal
 from gatekeeper.net.destinations import DestinationPolicy
 from gatekeeper.net.pool import Address, Origin, explain
 from gatekeeper.net.resolver import Resolver
+from gatekeeper.net.tls import client_context
 from gatekeeper.net.transports import LoopProtocol, LoopTransport
 
 if TYPE_CHECKING:
@@ -45,8 +47,23 @@ class _Waiting:
         pass
 
 
+def _destination(exchange: Exchange) -> tuple[bool, str, int]:
+    """Where the request goes: with TLS or without, host and port; as the grant says, or the URL."""
+    opened = exchange.opened
+    if opened is not None:
+        return opened.scheme == "https", opened.host, opened.port
+    authority = exchange.request.authority
+    if authority is None:
+        raise Refusal("bad_target", "the target has no host")
+    return False, authority.host, authority.port or 80
+
+
 class Dialer:
-    """Reaches destinations for one forward listener."""
+    """Reaches the destinations that requests name: a forward proxy's, or a token's.
+
+    ``ca_file`` holds the authorities that https destinations are verified with (None: the
+    system's); the two time-outs are in seconds.
+    """
 
     def __init__(
         self,
@@ -56,6 +73,7 @@ class Dialer:
         make_origin: MakeOrigin,
         connect_timeout: float,
         tunnel_timeout: float,
+        ca_file: Path | None = None,
     ) -> None:
         self._policy = policy
         self._resolver = resolver
@@ -63,7 +81,8 @@ class Dialer:
         self._make_origin = make_origin
         self._connect_timeout = connect_timeout
         self._tunnel_timeout = tunnel_timeout
-        self._origins: dict[tuple[str, int], tuple[Sequence[str], Origin]] = {}
+        self._ca_file = ca_file
+        self._origins: dict[tuple[bool, str, int], tuple[Sequence[str], Origin]] = {}
 
     def dial(self, exchange: Exchange) -> Deferred[Origin | None]:
         """The way to what the exchange's request names.
@@ -74,13 +93,10 @@ class Dialer:
         return ensureDeferred(self._dial(exchange))
 
     async def _dial(self, exchange: Exchange) -> Origin | None:
-        authority = exchange.request.authority
-        if authority is None:
-            raise Refusal("bad_target", "the target has no host")
-        host, port = authority.host, authority.port or 80
+        secure, host, port = _destination(exchange)
         addresses = await self._resolver.resolve_checked(self._policy, host, port)
         if exchange.head.method != b"CONNECT":
-            return self._origin(host, port, addresses)
+            return self._origin(secure, host, port, addresses)
         transport = await Deferred.fromFuture(
             asyncio.ensure_future(self._connect(addresses, port), loop=self._loop)
         )
@@ -110,9 +126,9 @@ class Dialer:
                 return waiting.transport
         raise last
 
-    def _origin(self, host: str, port: int, addresses: Sequence[str]) -> Origin:
+    def _origin(self, secure: bool, host: str, port: int, addresses: Sequence[str]) -> Origin:
         """The origin of a host, with its pooled connections, as long as its addresses stay."""
-        key = (host, port)
+        key = (secure, host, port)
         known = self._origins.get(key)
         if known is not None:
             if known[0] == addresses:
@@ -121,12 +137,17 @@ class Dialer:
         elif len(self._origins) >= _MOST_ORIGINS:
             oldest = next(iter(self._origins))
             self._origins.pop(oldest)[1].close()
-        dialed = [Address(address, port) for address in addresses]
-        origin = self._make_origin(lambda: dialed, f"{host}:{port}", lambda: self._unused(key))
+
+        def dialed() -> list[Address]:
+            context = client_context(self._ca_file) if secure else None
+            name = host if secure else None
+            return [Address(address, port, context, name) for address in addresses]
+
+        origin = self._make_origin(dialed, f"{host}:{port}", lambda: self._unused(key))
         self._origins[key] = (addresses, origin)
         return origin
 
-    def _unused(self, key: tuple[str, int]) -> None:
+    def _unused(self, key: tuple[bool, str, int]) -> None:
         self._origins.pop(key, None)
 
     def close(self) -> None:

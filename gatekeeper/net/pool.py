@@ -146,8 +146,7 @@ class Origin:
         if self._waiting:
             self._hand_over(connection)
         elif self._closed or len(self._idle) >= self.limits.idle:
-            self.lost(connection)
-            connection.transport.loseConnection()
+            connection.close()
         else:
             connection.deadline = self.sweep.now + self.limits.idle_timeout
             self._idle.append(connection)
@@ -169,8 +168,7 @@ class Origin:
         """Keep nothing: idle connections go now, the others when their exchange is over."""
         self._closed = True
         for connection in list(self._idle):
-            self.lost(connection)
-            connection.transport.loseConnection()
+            connection.close()
 
     def timed_out(self) -> None:
         """Somebody has waited too long (the first in the line has waited longest)."""

@@ -7,8 +7,9 @@ stops meanwhile. After a message that is not HTTP/1.1 nothing more is read as a 
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -97,6 +98,11 @@ class ClientConnection:
 
     def __repr__(self) -> str:
         return f"<ClientConnection {self.peer} {self._state.name}>"
+
+    @property
+    def certificate(self) -> Mapping[str, Any] | None:
+        """The certificate that the client has shown, as the ssl module tells it."""
+        return self.transport.info("peercert") or None
 
     # --- Twisted's protocol ---------------------------------------------------------------
 
@@ -225,7 +231,7 @@ class ClientConnection:
             self._refuse(refusal)
             return False
         self._head = head
-        # What follows a refused CONNECT was meant for the tunnel (RFC 9931, 8).
+        # What follows a refused CONNECT was meant for the tunnel (RFC 9931).
         self._keep_alive = head.keep_alive and not plane.draining and head.method != b"CONNECT"
         length = head.length
         if length == 0:

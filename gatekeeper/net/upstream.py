@@ -226,8 +226,7 @@ class UpstreamConnection:
         if keep_alive and self.request_done:
             self.origin.release(self)
         else:
-            self.origin.lost(self)
-            self.transport.loseConnection()
+            self.close()
 
     def _fail(self, refusal: UpstreamError) -> None:
         receiver = self.receiver
@@ -241,8 +240,17 @@ class UpstreamConnection:
         self.origin.lost(self)
         self.transport.abortConnection()
 
+    def close(self) -> None:
+        """Hang up. What the upstream has not taken by now, it may never take: that is dropped."""
+        self.origin.lost(self)
+        if self.transport.buffered:
+            self.transport.abortConnection()
+        else:
+            self.transport.loseConnection()
+
     def readConnectionLost(self) -> bool:
-        """The upstream sends no more: so it is over."""
+        """The upstream sends no more: so it is over, and nobody may be given this connection."""
+        self.origin.lost(self)
         return False
 
     def connectionLost(self, reason: Failure) -> None:
@@ -260,9 +268,10 @@ class UpstreamConnection:
     def timed_out(self) -> None:
         """Idle for too long, or silent in the middle of an exchange."""
         if self.receiver is None:
-            self.origin.lost(self)
-            self.transport.loseConnection()
+            self.close()
         elif self._body is None:
             self._fail(UpstreamError("upstream_timeout", "the upstream is silent", status=504))
+        elif self.transport.reading_paused:
+            self._fail(UpstreamError("client_stuck", "the client stopped reading", status=504))
         else:
             self._fail(UpstreamError("upstream_timeout", "the upstream stopped", status=504))

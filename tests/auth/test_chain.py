@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from gatekeeper.auth.cache import VerdictCache
 from gatekeeper.auth.chain import ANONYMOUS, Chain
 from gatekeeper.auth.interfaces import (
     ABSTAIN,
+    CERTIFICATE,
     CLIENT,
     PEER_TRUSTED,
     Credentials,
@@ -183,13 +185,20 @@ def test_chains_do_not_share_verdicts(make: Make) -> None:
     assert other.lookup(SECRET) is None
 
 
+def known(chain: Chain, checker: Scripted, asked: Credentials) -> bool:
+    """Whether the chain answers without asking."""
+    before = len(checker.asked)
+    chain.check(asked)
+    return len(checker.asked) == before
+
+
 def test_fields_that_matter(make: Make) -> None:
-    chain = make(Scripted(ALICE, varies=frozenset({b"x-a", b"x-b"})))
+    checker = Scripted(ALICE, varies=frozenset({b"x-a", b"x-b"}))
+    chain = make(checker)
     told = ((b"x-a", b"1"), (b"x-b", b"2"))
-    chain.check(credentials(SECRET, (*told, (b"other", b"3"))))
-    assert chain.lookup(SECRET, told) == ALICE
-    assert chain.lookup(SECRET, list(told)) == ALICE
-    assert chain.lookup(SECRET, (*told, (b"other", b"4"))) == ALICE
+    assert not known(chain, checker, credentials(SECRET, (*told, (b"other", b"3"))))
+    assert known(chain, checker, credentials(SECRET, told))
+    assert known(chain, checker, credentials(SECRET, (*told, (b"other", b"4"))))
     for different in [
         (),
         told[:1],
@@ -198,19 +207,33 @@ def test_fields_that_matter(make: Make) -> None:
         ((b"x-b", b"1"), (b"x-a", b"2")),
         (*told, (b"x-a", b"1")),
     ]:
-        assert chain.lookup(SECRET, different) is None
-
-
-def test_the_client_and_the_peer_where_they_matter(make: Make) -> None:
-    chain = make(Scripted(ALICE, varies=frozenset({CLIENT, PEER_TRUSTED})))
-    chain.check(credentials(SECRET, client="192.0.2.1", peer_trusted=True))
-    assert chain.lookup(SECRET, (), "192.0.2.1", True) == ALICE
-    assert chain.lookup(SECRET, (), "192.0.2.2", True) is None
-    assert chain.lookup(SECRET, (), "192.0.2.1", False) is None
+        assert not known(chain, checker, credentials(SECRET, different))
     assert chain.lookup(SECRET) is None
-    indifferent = make(Scripted(ALICE), name="indifferent")
-    indifferent.check(credentials(SECRET, client="192.0.2.1", peer_trusted=True))
-    assert indifferent.lookup(SECRET, (), "192.0.2.2", False) == ALICE
+
+
+def test_what_else_matters(make: Make) -> None:
+    checker = Scripted(ALICE, varies=frozenset({CLIENT, PEER_TRUSTED, CERTIFICATE}))
+    chain = make(checker)
+    first = credentials(SECRET, client="192.0.2.1", peer_trusted=True)
+    assert not known(chain, checker, first)
+    assert known(chain, checker, first)
+    assert not known(chain, checker, replace(first, client="192.0.2.2"))
+    assert not known(chain, checker, replace(first, peer_trusted=False))
+    assert not known(chain, checker, replace(first, certificate={"serialNumber": "1"}))
+    checker = Scripted(ALICE)
+    indifferent = make(checker, name="indifferent")
+    assert not known(indifferent, checker, first)
+    assert known(indifferent, checker, replace(first, client="192.0.2.2", peer_trusted=False))
+
+
+def test_checking_again_asks_whatever_is_known(make: Make) -> None:
+    checker = Scripted(ALICE)
+    chain = make(checker)
+    chain.check(credentials(SECRET))
+    checker.answer = NO
+    assert chain.check_again(credentials(SECRET)) == NO
+    assert chain.lookup(SECRET) == ALICE
+    assert make().check_again(credentials(SECRET)) == ANONYMOUS
 
 
 def test_one_checker_that_cannot_say_keeps_the_chain_out_of_the_cache(make: Make) -> None:

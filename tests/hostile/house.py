@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from argon2 import PasswordHasher
 
@@ -141,17 +141,23 @@ class House:
             client.send(data)
             return client.answer(method)
 
-    def seen(self, way: Way) -> list[Received]:
+    def logged(self, answer: Answer) -> dict[str, Any]:
+        """The access log's line of the exchange that had this answer."""
+        (request_id,) = answer.values("x-request-id")
+        return self.daemon.logged(request_id)
+
+    def seen(self) -> list[Received]:
         """What the upstream has got since the last call.
 
-        A last good request is sent, which comes behind whatever may still be on its way; it is
-        not in the list.
+        Good requests are sent, which come behind whatever may still be on its way; they are not
+        in the list.
         """
-        answer = self.ask(way, way.request("/last"))
-        assert answer.status == 200, answer
+        for way in (self.gateway, self.proxy):
+            answer = self.ask(way, way.request("/last"))
+            assert answer.status == 200, answer
         received, self.origin.requests[:] = list(self.origin.requests), []
-        assert received[-1].path == "/last", received
-        return received[:-1]
+        assert [request.path for request in received[-2:]] == ["/last"] * 2, received
+        return received[:-2]
 
     def refuse(self, way: Way, data: bytes, statuses: Sequence[int] = (400,)) -> Answer:
         """Send what must be refused for good, and more requests behind it.
@@ -165,7 +171,7 @@ class House:
             answer = client.final_answer()
             client.try_to_send(behind)
         assert answer.status in statuses, answer
-        assert self.seen(way) == []
+        assert self.seen() == []
         return answer
 
 

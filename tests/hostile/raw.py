@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import ssl
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 PATIENCE = 20.0
 
@@ -33,18 +34,24 @@ class Answer:
         return self.values("connection") == ["close"]
 
     @property
-    def text(self) -> str:
-        """The body, decoded."""
-        return self.body.decode()
+    def document(self) -> Any:
+        """The body, from JSON."""
+        return json.loads(self.body)
 
 
 class Client:
-    """One connection. A context manager."""
+    """One connection, from the address ``source`` where it is given. A context manager."""
 
     def __init__(
-        self, address: tuple[str, int], context: ssl.SSLContext | None = None, name: str = ""
+        self,
+        address: tuple[str, int],
+        context: ssl.SSLContext | None = None,
+        name: str = "",
+        source: str = "",
     ) -> None:
-        self.socket: socket.socket = socket.create_connection(address, PATIENCE)
+        self.socket: socket.socket = socket.create_connection(
+            address, PATIENCE, (source, 0) if source else None
+        )
         if context is not None:
             self.socket = context.wrap_socket(self.socket, server_hostname=name or address[0])
         self._buffer = b""

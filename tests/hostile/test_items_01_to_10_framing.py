@@ -151,7 +151,7 @@ def test_06_malformed_chunk(house: House, way: Way, body: bytes) -> None:
         answer = client.final_answer()
         client.try_to_send(behind)
     assert answer.status == 400
-    assert [request.path for request in house.seen(way)] in ([], ["/chunks"])
+    assert [request.path for request in house.seen()] in ([], ["/chunks"])
     assert finished == []
 
 
@@ -160,7 +160,7 @@ def test_06_malformed_chunk_after_a_good_one(house: House, way: Way) -> None:
         client.send(way.request("/chunks", CHUNKED, method="POST") + b"5\r\nhello\r\n")
         client.send(b"0x5\r\nhello\r\n0\r\n\r\n" + way.request("/smuggled"))
         assert client.final_answer().status == 400
-    assert "/smuggled" not in [request.path for request in house.seen(way)]
+    assert "/smuggled" not in [request.path for request in house.seen()]
 
 
 def test_07_trailers_that_are_none(house: House, way: Way) -> None:
@@ -185,10 +185,11 @@ def test_07_trailers_that_are_none(house: House, way: Way) -> None:
         client.send(way.request("/good", CHUNKED, method="POST") + body + way.request("/next"))
         first, second = client.answer(), client.answer()
     assert (first.status, second.status) == (200, 200)
-    assert '"body": "hello"' in first.text
-    assert '"trailers": ["x-checksum: 17"]' in first.text
-    assert "root" not in second.text
-    assert "17" not in "".join(second.text.split('"connection"')[0].split("x-request-id")[0])
+    assert first.document["body"] == "hello"
+    assert first.document["trailers"] == ["x-checksum: 17"]
+    assert second.document["trailers"] == []
+    names = {name for name, _ in second.document["fields"]}
+    assert names.isdisjoint({"x-sf-user-id", "x-checksum", "cookie"})
 
 
 def test_07_trailers_of_an_answer(house: House, way: Way) -> None:
@@ -199,7 +200,7 @@ def test_07_trailers_of_an_answer(house: House, way: Way) -> None:
     with way.connect() as client:
         client.send(way.request("/trailers", "TE: trailers", "Connection: te, close"))
         wire = client.rest()
-    assert wire.endswith(b"5\r\nhello\r\n0\r\nX-Checksum: 17\r\n\r\n".replace(b"X-C", b"x-c"))
+    assert wire.endswith(b"5\r\nhello\r\n0\r\nx-checksum: 17\r\n\r\n")
     with way.connect() as client:
         client.send(way.request("/trailers", "Connection: close"))
         wire = client.rest()
@@ -213,7 +214,7 @@ def test_08_pipelined_requests_in_order(house: House, way: Way) -> None:
         for number in range(count):
             answer = client.answer()
             assert answer.status == 200
-            assert f'/good/{number}"' in answer.text
+            assert answer.document["target"].endswith(f"/good/{number}")
 
 
 def test_08_pipelined_requests_byte_by_byte(house: House, way: Way) -> None:
@@ -221,8 +222,8 @@ def test_08_pipelined_requests_byte_by_byte(house: House, way: Way) -> None:
     with way.connect() as client:
         trickle(client, way.request("/one", CHUNKED, method="POST") + body + way.request("/two"))
         first, second = client.answer(), client.answer()
-    assert '"body": "hello"' in first.text
-    assert '/two"' in second.text
+    assert first.document["body"] == "hello"
+    assert second.document["target"].endswith("/two")
 
 
 def test_08_good_then_bad(house: House, way: Way) -> None:
@@ -234,7 +235,7 @@ def test_08_good_then_bad(house: House, way: Way) -> None:
     assert good.status == 200
     assert not good.closes
     assert refused.status == 400
-    assert [request.path for request in house.seen(way)] == ["/good"]
+    assert [request.path for request in house.seen()] == ["/good"]
 
 
 def test_09_body_behind_a_denied_request_is_drained(house: House, way: Way) -> None:
@@ -246,7 +247,7 @@ def test_09_body_behind_a_denied_request_is_drained(house: House, way: Way) -> N
         client.send(denied + way.request("/good"))
         assert client.answer().status in (401, 407)
         assert client.answer().status == 200
-    assert [request.path for request in house.seen(way)] == ["/good"]
+    assert [request.path for request in house.seen()] == ["/good"]
 
 
 def test_09_chunked_body_behind_a_denied_request_is_drained(house: House, way: Way) -> None:
@@ -258,7 +259,7 @@ def test_09_chunked_body_behind_a_denied_request_is_drained(house: House, way: W
         assert client.answer().status in (401, 407)
         client.send(way.request("/good"))
         assert client.answer().status == 200
-    assert [request.path for request in house.seen(way)] == ["/good"]
+    assert [request.path for request in house.seen()] == ["/good"]
 
 
 def test_09_malformed_body_behind_a_denied_request(house: House, way: Way) -> None:
@@ -268,7 +269,7 @@ def test_09_malformed_body_behind_a_denied_request(house: House, way: Way) -> No
         assert client.answer().status in (401, 407)
         client.try_to_send(way.request("/smuggled"))
         assert client.rest() == b""
-    assert house.seen(way) == []
+    assert house.seen() == []
 
 
 def test_09_endless_body_behind_a_denied_request(house: House, way: Way) -> None:
@@ -279,7 +280,7 @@ def test_09_endless_body_behind_a_denied_request(house: House, way: Way) -> None
         with pytest.raises((BrokenPipeError, ConnectionResetError)):
             for _ in range(1000):
                 client.send(b"x" * 65536)
-    assert house.seen(way) == []
+    assert house.seen() == []
 
 
 def test_10_unknown_expectation(house: House, way: Way) -> None:
@@ -288,7 +289,7 @@ def test_10_unknown_expectation(house: House, way: Way) -> None:
         assert client.answer().status == 417
         client.send(way.request("/good"))
         assert client.answer().status == 200
-    assert [request.path for request in house.seen(way)] == ["/good"]
+    assert [request.path for request in house.seen()] == ["/good"]
 
 
 @pytest.mark.parametrize("expect", ["Expect: 200-maybe", "Expect: 100-continue, x"])
@@ -298,7 +299,7 @@ def test_10_unknown_expectation_with_a_body(house: House, way: Way, expect: str)
         client.send(way.request("/hostile", expect, f"Content-Length: {len(body)}", method="POST"))
         assert client.answer().status == 417
         client.try_to_send(body)
-    assert house.seen(way) == []
+    assert house.seen() == []
 
 
 def test_10_continue_without_credentials(house: House, way: Way) -> None:
@@ -306,7 +307,7 @@ def test_10_continue_without_credentials(house: House, way: Way) -> None:
     with way.connect() as client:
         client.send(way.request("/hostile", *fields, method="POST", credentials=False))
         assert client.final_answer().status in (401, 407)
-    assert house.seen(way) == []
+    assert house.seen() == []
 
 
 def test_10_continue_with_credentials(house: House, way: Way) -> None:
@@ -317,4 +318,4 @@ def test_10_continue_with_credentials(house: House, way: Way) -> None:
         client.send(b"hello")
         answer = client.answer()
     assert answer.status == 200
-    assert '"body": "hello"' in answer.text
+    assert answer.document["body"] == "hello"

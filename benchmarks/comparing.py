@@ -1,0 +1,64 @@
+"""One row: several contenders measured one after the other, the first of them again at the end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from typing import NamedTuple, TypeAlias
+
+from benchmarks.results import Figure, NotMeasuredError, Results
+
+
+class Sample(NamedTuple):
+    """What one measurement gave: the figure, how many a second, by how much the peak grew (MiB)."""
+
+    value: float
+    per_second: float | None = None
+    growth: float | None = None
+
+
+Measure: TypeAlias = Callable[[], Sample]
+
+#: A name, and the context in which its server runs and gives what measures it.
+Contender: TypeAlias = tuple[str, AbstractContextManager[Measure]]
+
+
+def compare(
+    results: Results, row: str, unit: str, contenders: Sequence[Contender], *, rounds: int = 1
+) -> None:
+    """Measure them and keep their figures, in ``unit``; what cannot be measured is kept as that.
+
+    All are measured ``rounds`` times, in turns, and the first, which the others are compared with,
+    once again at the end. 0: each is measured once, and none again.
+    """
+    samples: dict[str, list[Sample]] = {}
+    with ExitStack() as stack:
+        ready: list[tuple[str, Measure]] = []
+        for name, context in contenders:
+            try:
+                ready.append((name, stack.enter_context(context)))
+            except NotMeasuredError as error:
+                results.miss(row, name, error)
+        turns = ready * rounds + ready[:1] if rounds else ready
+        try:
+            for name, measure in turns:
+                print(f"{row}: {name} …", file=sys.stderr, flush=True)
+                try:
+                    samples.setdefault(name, []).append(measure())
+                except NotMeasuredError as error:
+                    results.miss(row, name, error)
+        finally:  # what there is when somebody interrupts us, too
+            for name, found in samples.items():
+                _keep(results, row, name, unit, found)
+
+
+def _keep(results: Results, row: str, name: str, unit: str, samples: Sequence[Sample]) -> None:
+    if not samples:
+        return
+    values = tuple(sample.value for sample in samples)
+    rates = [sample.per_second for sample in samples if sample.per_second is not None]
+    results.add(Figure(row, name, unit, values, sum(rates) / len(rates) if rates else None))
+    growths = tuple(sample.growth for sample in samples if sample.growth is not None)
+    if growths:
+        results.add(Figure(row, f"{name}, memory", "MiB", (max(growths),)))
