@@ -8,13 +8,13 @@ it: no Deferred, no task, no timer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from gatekeeper.accounting import access_entry, usage_record
 from gatekeeper.auth.chain import ANONYMOUS, Decision
 from gatekeeper.auth.interfaces import Credentials, Deny, Grant, Opened, Opens, Unavailable
 from gatekeeper.errors import Refusal, UpstreamError
@@ -23,11 +23,10 @@ from gatekeeper.http.bodies import chunk, last_chunk
 from gatekeeper.http.fields import Fields, encode
 from gatekeeper.http.heads import RequestHead, ResponseHead
 from gatekeeper.replies import make_reply, unauthorized
-from gatekeeper.usage.accesslog import AccessEntry
-from gatekeeper.usage.records import UsageRecord
 
 if TYPE_CHECKING:
-    from gatekeeper.doors import Door, Request
+    from gatekeeper.clientside import ClientSide, Cuttable
+    from gatekeeper.doors import Request
     from gatekeeper.net.pool import Origin
     from gatekeeper.net.transports import LoopTransport
     from gatekeeper.net.upstream import UpstreamConnection
@@ -39,59 +38,6 @@ _SAFE: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 
 #: What a service's open methods run under: what is presented is for us, and stays here.
 _UNCHECKED: Final = Grant()
-
-#: Called once with bytes from the client, bytes to the client, and why it ended.
-OnEnd: TypeAlias = Callable[[int, int, str], None]
-
-
-class Cuttable(Protocol):
-    """A tunnel."""
-
-    def cut(self, reason: str) -> None:
-        """End it now."""
-
-
-class ClientSide(Protocol):
-    """Where the request came from and the response goes: an HTTP/1 connection."""
-
-    door: Door
-    peer: str
-    transport: LoopTransport
-
-    @property
-    def certificate(self) -> Mapping[str, Any] | None:
-        """The client's certificate, see :class:`gatekeeper.auth.interfaces.Credentials`."""
-
-    def start_body(self) -> None:
-        """Deliver the request's body to ``exchange.request_data`` from now on."""
-
-    def send_informational(self, head: ResponseHead) -> None:
-        """Send a 1xx response."""
-
-    def send_response(
-        self,
-        status: int,
-        reason: bytes,
-        fields: Fields,
-        length: int | None,
-        body: bytes,
-        done: bool,
-    ) -> None:
-        """Send the response's head and the body's first piece; ``length`` of the whole body."""
-
-    def send_data(self, payload: bytes, done: bool, trailers: Fields) -> None:
-        """Send more of the response's body; ``done`` with the last piece."""
-
-    def close(self) -> None:
-        """Take no further request: the connection ends behind the response."""
-
-    def abort(self) -> None:
-        """Break the connection: the client must not take what it has for the whole."""
-
-    def become_tunnel(
-        self, upstream: LoopTransport, answer: bytes, data: bytes, idle_timeout: float, end: OnEnd
-    ) -> Cuttable:
-        """Send ``answer`` and ``data`` (from the upstream), then join the two connections."""
 
 
 class Exchange:
@@ -494,49 +440,11 @@ class Exchange:
             self._let_go()
         duration = plane.monotonic() - self.start
         if self.authorized and self.grant.user and plane.meter is not None:
-            plane.meter.record(self._usage(plane.wall_clock() - duration, duration, reason))
+            plane.meter.record(usage_record(self, plane.wall_clock() - duration, duration, reason))
         if plane.access_log is not None:
-            plane.access_log.write(self._access(plane.wall_clock() - duration, duration, reason))
-
-    def _usage(self, start: float, duration: float, reason: str) -> UsageRecord:
-        request, grant = self.request, self.grant
-        return UsageRecord(
-            self.id.decode("ascii"),
-            start,
-            duration,
-            request.route.name,
-            grant.user,
-            grant.key_id,
-            self.head.method.decode("ascii"),
-            request.label,
-            self.status,
-            self.upstream_status,
-            self.bytes_in,
-            self.bytes_out,
-            1,
-            reason,
-        )
-
-    def _access(self, start: float, duration: float, reason: str) -> AccessEntry:
-        request, grant, client = self.request, self.grant, self.client
-        return AccessEntry(
-            start,
-            self.id.decode("ascii"),
-            client.door.name,
-            client.door.client_address(client.peer, self.head),
-            request.route.name if request is not None else "",
-            grant.user,
-            grant.key_id,
-            self.head.method.decode("ascii"),
-            request.host_label if request is not None else "",
-            request.label if request is not None else "",
-            self.status,
-            self.upstream_status,
-            self.bytes_in,
-            self.bytes_out,
-            duration,
-            reason,
-        )
+            plane.access_log.write(
+                access_entry(self, plane.wall_clock() - duration, duration, reason)
+            )
 
 
 _RETRY: Final = ((b"retry-after", b"5"),)

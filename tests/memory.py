@@ -260,7 +260,8 @@ class Server:
         self.peers: list[Peer] = []
         self.dialed = 0
         self.error: Exception | None = None  # raised at those who connect
-        self.silent = False  # connecting takes for ever
+        self.silent = False  # connecting takes until it answers
+        self.knocking: list[asyncio.Future[None]] = []
         self.can_half_close = can_half_close
 
     async def accept(
@@ -268,7 +269,8 @@ class Server:
     ) -> MemoryTransport:
         self.dialed += 1
         if self.silent:
-            await loop.create_future()
+            self.knocking.append(loop.create_future())
+            await self.knocking[-1]
         if self.error is not None:
             raise self.error
         protocol = factory()
@@ -278,6 +280,13 @@ class Server:
         self.peers.append(transport.peer)
         protocol.connection_made(transport)
         return transport
+
+    def answers(self) -> None:
+        """Let those in who wait, and everybody who comes later."""
+        self.silent = False
+        for waiting in self.knocking:
+            if not waiting.done():
+                waiting.set_result(None)
 
     def accepted(self) -> Peer:
         """The connection that came first of those that the test has not asked for yet."""

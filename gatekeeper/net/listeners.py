@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from gatekeeper.clientside import OnEnd
 from gatekeeper.config.model import Limits
 from gatekeeper.doors import Door
 from gatekeeper.net.server import ClientConnection
 from gatekeeper.net.transports import LoopProtocol
-from gatekeeper.net.tunnel import OnEnd
 
 if TYPE_CHECKING:
     from gatekeeper.net.tls import ServerTLS

@@ -159,9 +159,7 @@ class Origin:
         self.sweep.timed.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
-        total = len(self._connections) + len(self._connecting)
-        if len(self._waiting) > len(self._connecting) and total < self.limits.connections:
-            self._connect()
+        self._connect_for_waiting()
         self._settle()
 
     def close(self) -> None:
@@ -195,6 +193,12 @@ class Origin:
         if self._on_unused and not self._connections and not self._connecting:
             self._on_unused()
 
+    def _connect_for_waiting(self) -> None:
+        """Begin a connection where more wait than are being made, and there is room."""
+        total = len(self._connections) + len(self._connecting)
+        if len(self._waiting) > len(self._connecting) and total < self.limits.connections:
+            self._connect()
+
     def _connect(self) -> None:
         task = self._loop.create_task(self._dial())
         self._connecting.add(task)
@@ -210,6 +214,7 @@ class Origin:
             del self._waiting[receiver]
             refusal = explain(error)
             receiver.upstream_failed(refusal)
+        self._connect_for_waiting()
         self._settle()
 
     async def _dial(self) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from gatekeeper.clientside import OnEnd
 from gatekeeper.errors import ProtocolError, Refusal
 from gatekeeper.exchange import Exchange
 from gatekeeper.http.bodies import Body, ChunkedBody, CountedBody, chunk, last_chunk
@@ -21,7 +22,7 @@ from gatekeeper.http.fields import Fields, encode
 from gatekeeper.http.heads import RequestHead, ResponseHead, check_beginning, parse_request_head
 from gatekeeper.net.sweep import NEVER
 from gatekeeper.net.transports import LoopTransport
-from gatekeeper.net.tunnel import OnEnd, Tunnel
+from gatekeeper.net.tunnel import Tunnel
 from gatekeeper.replies import make_reply
 from gatekeeper.usage.accesslog import AccessEntry
 

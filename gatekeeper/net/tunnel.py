@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
 
 from twisted.python.failure import Failure
 
+from gatekeeper.clientside import OnEnd
 from gatekeeper.net.sweep import Sweep
 from gatekeeper.net.transports import LoopTransport
-
-#: Called once with bytes from the client, bytes to the client, and why it ended.
-OnEnd: TypeAlias = Callable[[int, int, str], None]
 
 
 class TunnelEnd:
@@ -51,8 +48,10 @@ class TunnelEnd:
     def connectionLost(self, reason: Failure) -> None:
         """This side is gone: so is the other, when it has sent what it holds."""
         self.gone = True
-        self.other.transport.loseConnection()
-        self._tunnel.end("ok")
+        if self.other.gone:
+            self._tunnel.end("ok")
+        else:
+            self.other.transport.loseConnection()
 
 
 class Tunnel:
@@ -77,11 +76,13 @@ class Tunnel:
         client.switch(self.client)
         upstream.switch(self.upstream)
         self.sweep.timed.add(self)
-        client.resumeProducing()
-        upstream.resumeProducing()
+        if not upstream.writing_paused:
+            client.resumeProducing()
+        if not client.writing_paused:
+            upstream.resumeProducing()
 
     def end(self, reason: str) -> None:
-        """One side is gone."""
+        """Both sides are gone, or will be at once."""
         self.sweep.timed.discard(self)
         on_end, self._on_end = self._on_end, None
         if on_end is not None:

@@ -135,10 +135,12 @@ class TestLeasing:
         assert world.pool == "0 active, 1 idle, 0 connecting, 0 queued"
 
     def test_who_goes_away_while_connecting_leaves_a_good_connection(self, world: World) -> None:
-        client = world.connect()
-        client.sends_at_once(GET)
+        world.server.silent = True
+        client = ask(world)
         assert world.pool == "0 active, 0 idle, 1 connecting, 1 queued"
         client.hangs_up()
+        world.server.answers()
+        world.loop.settle()
         assert world.pool == "0 active, 1 idle, 0 connecting, 0 queued"
         assert world.upstream().received() == b""
         assert world.entry.reason == "client_gone"

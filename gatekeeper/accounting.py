@@ -1,0 +1,55 @@
+"""A finished exchange as a usage record and as a line in the access log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatekeeper.usage.accesslog import AccessEntry
+from gatekeeper.usage.records import UsageRecord
+
+if TYPE_CHECKING:
+    from gatekeeper.exchange import Exchange
+
+
+def usage_record(exchange: Exchange, start: float, duration: float, reason: str) -> UsageRecord:
+    """What an authorized exchange used; ``start`` in seconds since the epoch."""
+    request, grant = exchange.request, exchange.grant
+    return UsageRecord(
+        exchange.id.decode("ascii"),
+        start,
+        duration,
+        request.route.name,
+        grant.user,
+        grant.key_id,
+        exchange.head.method.decode("ascii"),
+        request.label,
+        exchange.status,
+        exchange.upstream_status,
+        exchange.bytes_in,
+        exchange.bytes_out,
+        1,
+        reason,
+    )
+
+
+def access_entry(exchange: Exchange, start: float, duration: float, reason: str) -> AccessEntry:
+    """An exchange's line in the access log; it may have been refused before it was understood."""
+    request, grant, client = exchange.request, exchange.grant, exchange.client
+    return AccessEntry(
+        start,
+        exchange.id.decode("ascii"),
+        client.door.name,
+        client.door.client_address(client.peer, exchange.head),
+        request.route.name if request is not None else "",
+        grant.user,
+        grant.key_id,
+        exchange.head.method.decode("ascii"),
+        request.host_label if request is not None else "",
+        request.label if request is not None else "",
+        exchange.status,
+        exchange.upstream_status,
+        exchange.bytes_in,
+        exchange.bytes_out,
+        duration,
+        reason,
+    )

@@ -1,0 +1,66 @@
+"""What an exchange knows of its client's connection, whatever protocol that speaks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from gatekeeper.http.fields import Fields
+from gatekeeper.http.heads import ResponseHead
+
+if TYPE_CHECKING:
+    from gatekeeper.doors import Door
+    from gatekeeper.net.transports import LoopTransport
+
+#: Called once with bytes from the client, bytes to the client, and why it ended.
+OnEnd: TypeAlias = Callable[[int, int, str], None]
+
+
+class Cuttable(Protocol):
+    """A tunnel."""
+
+    def cut(self, reason: str) -> None:
+        """End it now."""
+
+
+class ClientSide(Protocol):
+    """Where the request came from and the response goes: an HTTP/1 connection."""
+
+    door: Door
+    peer: str
+    transport: LoopTransport
+
+    @property
+    def certificate(self) -> Mapping[str, Any] | None:
+        """The client's certificate, see :class:`gatekeeper.auth.interfaces.Credentials`."""
+
+    def start_body(self) -> None:
+        """Deliver the request's body to ``exchange.request_data`` from now on."""
+
+    def send_informational(self, head: ResponseHead) -> None:
+        """Send a 1xx response."""
+
+    def send_response(
+        self,
+        status: int,
+        reason: bytes,
+        fields: Fields,
+        length: int | None,
+        body: bytes,
+        done: bool,
+    ) -> None:
+        """Send the response's head and the body's first piece; ``length`` of the whole body."""
+
+    def send_data(self, payload: bytes, done: bool, trailers: Fields) -> None:
+        """Send more of the response's body; ``done`` with the last piece."""
+
+    def close(self) -> None:
+        """Take no further request: the connection ends behind the response."""
+
+    def abort(self) -> None:
+        """Break the connection: the client must not take what it has for the whole."""
+
+    def become_tunnel(
+        self, upstream: LoopTransport, answer: bytes, data: bytes, idle_timeout: float, end: OnEnd
+    ) -> Cuttable:
+        """Send ``answer`` and ``data`` (from the upstream), then join the two connections."""
