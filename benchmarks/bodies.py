@@ -11,6 +11,7 @@ from benchmarks import servers
 from benchmarks.bench import GIB, MIB, Bench
 from benchmarks.comparing import Measure, Sample, compare
 from benchmarks.load import transfer
+from benchmarks.processes import Stopwatch
 from benchmarks.results import Results
 from benchmarks.servers import Server
 
@@ -126,12 +127,12 @@ def _body(bench: Bench, serving: AbstractContextManager[Server], way: Way) -> It
 
         def measure() -> Sample:
             transfer(warm_up, *way(server, "warm-up"))
-            peak, before = server.program.peak(), server.program.cpu()
+            peak = server.program.peak()
+            stopwatch = Stopwatch(server.program, bench.cores.proxy)
             transfer(bench.body, *way(server, "body"))
-            used = server.program.cpu() - before
-            server.program.check()
+            cost = stopwatch.read()
             growth = (server.program.peak() - peak) / MIB
-            return Sample(used / (bench.body / GIB), growth=growth)
+            return Sample(cost.cpu / (bench.body / GIB), growth=growth, others=cost.others)
 
         yield measure
 

@@ -11,11 +11,16 @@ from benchmarks.results import Figure, NotMeasuredError, Results
 
 
 class Sample(NamedTuple):
-    """What one measurement gave: the figure, how many a second, by how much the peak grew (MiB)."""
+    """What one measurement gave.
+
+    The figure, how many a second, by how much the peak of memory grew (MiB), and the share of the
+    core's time that others took.
+    """
 
     value: float
     per_second: float | None = None
     growth: float | None = None
+    others: float | None = None
 
 
 Measure: TypeAlias = Callable[[], Sample]
@@ -25,7 +30,7 @@ Contender: TypeAlias = tuple[str, AbstractContextManager[Measure]]
 
 
 def compare(
-    results: Results, row: str, unit: str, contenders: Sequence[Contender], *, rounds: int = 1
+    results: Results, row: str, unit: str, contenders: Sequence[Contender], *, rounds: int = 2
 ) -> None:
     """Measure them and keep their figures, in ``unit``; what cannot be measured is kept as that.
 
@@ -58,7 +63,9 @@ def _keep(results: Results, row: str, name: str, unit: str, samples: Sequence[Sa
         return
     values = tuple(sample.value for sample in samples)
     rates = [sample.per_second for sample in samples if sample.per_second is not None]
-    results.add(Figure(row, name, unit, values, sum(rates) / len(rates) if rates else None))
+    others = [sample.others for sample in samples if sample.others is not None]
+    rate = sum(rates) / len(rates) if rates else None
+    results.add(Figure(row, name, unit, values, rate, max(others, default=None)))
     growths = tuple(sample.growth for sample in samples if sample.growth is not None)
     if growths:
         results.add(Figure(row, f"{name}, memory", "MiB", (max(growths),)))

@@ -29,6 +29,13 @@ class _Stat(NamedTuple):
     cpu: int
 
 
+class Cost(NamedTuple):
+    """Seconds of CPU, and the share of the core's time that others took (None: not known)."""
+
+    cpu: float
+    others: float | None
+
+
 class Program:
     """A process and its descendants.
 
@@ -139,6 +146,30 @@ class Program:
         return family
 
 
+class Stopwatch:
+    """Runs from when it is made, for a program that has a core to itself (None: it has not)."""
+
+    def __init__(self, program: Program, core: int | None) -> None:
+        self._program = program
+        self._core = core
+        self._begun = time.monotonic()
+        self._cpu = program.cpu()
+        self._busy = _busy(core)
+
+    def read(self) -> Cost:
+        """What it has cost until now.
+
+        :raises NotMeasuredError: the program has ended meanwhile.
+        """
+        cpu = self._program.cpu() - self._cpu
+        if self._core is None:
+            return Cost(cpu, None)
+        passed = time.monotonic() - self._begun
+        others = _busy(self._core) - self._busy - cpu
+        self._program.check()
+        return Cost(cpu, max(0.0, others / passed))
+
+
 def free_ports(count: int) -> list[int]:
     """Ports of 127.0.0.1 that nobody listens on."""
     sockets = [socket.socket() for _ in range(count)]
@@ -149,6 +180,16 @@ def free_ports(count: int) -> list[int]:
     finally:
         for each in sockets:
             each.close()
+
+
+def _busy(core: int | None) -> float:
+    """Seconds in which the core did something or was not given to this machine, see proc(5)."""
+    for line in Path("/proc/stat").read_text().splitlines():
+        name, *ticks = line.split()
+        if name == f"cpu{core}":
+            user, nice, system, _, _, _, _, steal = map(int, ticks[:8])
+            return (user + nice + system + steal) / _TICKS
+    return 0.0
 
 
 def _listens(port: int) -> bool:

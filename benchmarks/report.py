@@ -16,7 +16,7 @@ def as_text(machine: Mapping[str, str], results: Results, outcomes: Sequence[Out
             *_table([], [(key, value) for key, value in machine.items()]),
             "",
             *_table(
-                ["row", "contender", "measured", "one by one", "a second"],
+                ["row", "contender", "measured", "one by one", "a second", "others"],
                 [_figure_line(figure) for figure in results.figures],
             ),
             "",
@@ -47,6 +47,7 @@ def as_document(
                 "value": figure.value,
                 "values": list(figure.values),
                 "per_second": figure.per_second,
+                "others": figure.others,
             }
             for figure in results.figures
         ],
@@ -74,7 +75,8 @@ def as_document(
 def _figure_line(figure: Figure) -> tuple[str, ...]:
     several = " ".join(f"{value:.4g}" for value in figure.values) if figure.values[1:] else ""
     rate = f"{figure.per_second:,.0f}".replace(",", " ") if figure.per_second else ""
-    return (figure.row, figure.contender, _measured(figure), several, rate)
+    others = "" if figure.others is None else f"{figure.others:.0%}"
+    return (figure.row, figure.contender, _measured(figure), several, rate, others)
 
 
 def _goal_line(outcome: Outcome) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from benchmarks.bench import Bench
 from benchmarks.comparing import Measure, Sample, compare
 from benchmarks.credentials import Key, make_key
 from benchmarks.load import Load, Request
+from benchmarks.processes import Stopwatch
 from benchmarks.results import Results
 from benchmarks.servers import Server
 
@@ -60,7 +61,6 @@ def metering(bench: Bench, results: Results) -> None:
                 ("off", _small(bench, servers.gatekeeper(bench, origin, usage=False))),
                 ("on", _small(bench, servers.gatekeeper(bench, origin, usage=True))),
             ],
-            rounds=2,
         )
 
 
@@ -83,7 +83,6 @@ def scale(bench: Bench, results: Results) -> None:
                 ("one", _small(bench, servers.gatekeeper(bench, origin))),
                 ("many", _small(bench, many, keys=active, paths=paths)),
             ],
-            rounds=2,
         )
 
 
@@ -138,8 +137,7 @@ def _absolute(
 
 def _cost(bench: Bench, server: Server, load: Load) -> Sample:
     load.run(bench.warm_up)
-    before = server.program.cpu()
+    stopwatch = Stopwatch(server.program, bench.cores.proxy)
     sent = load.run(bench.seconds)
-    used = server.program.cpu() - before
-    server.program.check()
-    return Sample(used / sent.requests * 1e6, sent.per_second)
+    cost = stopwatch.read()
+    return Sample(cost.cpu / sent.requests * 1e6, sent.per_second, others=cost.others)

@@ -16,6 +16,8 @@ class Figure:
 
     ``values`` has several where it was measured again, as the row's first contender always is:
     their distance tells how much the machine drifted. ``per_second`` is for orientation only.
+    ``others`` is the share of the proxy's core that other processes took, in the worst case: where
+    it is not small, the figure is too high.
     """
 
     row: str
@@ -23,6 +25,7 @@ class Figure:
     unit: str
     values: tuple[float, ...]
     per_second: float | None = None
+    others: float | None = None
 
     @property
     def value(self) -> float:

@@ -15,10 +15,10 @@ from twisted.internet.defer import Deferred
 from gatekeeper.auth.access import AccessRules
 from gatekeeper.auth.chain import Chain
 from gatekeeper.errors import Refusal
-from gatekeeper.net.pool import Origin
 
 if TYPE_CHECKING:
     from gatekeeper.exchange import Exchange
+    from gatekeeper.net.pool import Origin
 
 
 #: Finds where an exchange's request goes.

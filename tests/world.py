@@ -7,7 +7,7 @@ A test module makes its fixtures of the functions at the end:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -27,7 +27,9 @@ from gatekeeper.net.server import ClientConnection
 from gatekeeper.net.sweep import Sweep
 from gatekeeper.net.transports import LoopProtocol
 from gatekeeper.plane import Plane
-from gatekeeper.usage.accesslog import AccessEntry
+from gatekeeper.usage.accesslog import AccessEntry, AccessLog
+from gatekeeper.usage.counters import Counters
+from gatekeeper.usage.meter import Meter
 from gatekeeper.usage.records import UsageRecord
 from tests.memory import ManualLoop, Peer, Server
 
@@ -70,16 +72,25 @@ class Gate:
         """Nothing is held."""
 
 
-class RecordingMeter:
+class RecordingCounters(Counters):
+    """Keeps every record."""
+
     def __init__(self) -> None:
-        self.full = False
+        super().__init__()
+        self.is_full = False
         self.records: list[UsageRecord] = []
 
-    def record(self, record: UsageRecord) -> None:
-        self.records.append(record)
+    @property
+    def full(self) -> bool:
+        return self.is_full
+
+    def add_all(self, records: Iterable[UsageRecord]) -> None:
+        self.records += records
 
 
-class RecordingLog:
+class RecordingLog(AccessLog):
+    """Keeps every entry."""
+
     def __init__(self) -> None:
         self.entries: list[AccessEntry] = []
 
@@ -126,14 +137,14 @@ class World:
                 **settings,
             }
         )
-        self.meter = RecordingMeter()
+        self.counters = RecordingCounters()
         self.log = RecordingLog()
         self.sweep = Sweep(self.loop.time)
         self.plane = CountingPlane(
             sweep=self.sweep,
             limits=self.settings.limits,
             timeouts=self.settings.timeouts,
-            meter=self.meter,
+            meter=Meter(self.counters, self.loop.call_soon),
             access_log=self.log,
             wall_clock=lambda: NOW,
             monotonic=self.loop.time,
@@ -244,7 +255,7 @@ class World:
     @property
     def record(self) -> UsageRecord:
         """The only usage record."""
-        (record,) = self.meter.records
+        (record,) = self.counters.records
         return record
 
 

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from gatekeeper.auth.interfaces import Deny
 from gatekeeper.config.model import AccessRule
 
-_FORBIDDEN: Final = Deny(
+#: The answer to whom the rules do not let pass (RFC 6750, 3.1).
+FORBIDDEN: Final = Deny(
     "insufficient_scope", "You may not do this here.", status=403, error="insufficient_scope"
 )
+
+
+class Access(Protocol):
+    """Who may do what in a service."""
+
+    def decide(self, method: bytes, path: bytes, groups: frozenset[str]) -> Deny | None:
+        """None where the caller may pass. ``path`` is canonical and without the query."""
+
+    def reload(self) -> None:
+        """Read changed files again; asked about once a second. Never raises."""
 
 
 class _Node:
@@ -59,8 +70,11 @@ class AccessRules:
             if methods is None or method in methods:
                 if wanted is None or not wanted.isdisjoint(groups):
                     return None
-                return _FORBIDDEN
-        return _FORBIDDEN
+                return FORBIDDEN
+        return FORBIDDEN
+
+    def reload(self) -> None:
+        """Do nothing: these rules are in the configuration."""
 
     def _add(self, pattern: bytes, number: int) -> None:
         node = self._root

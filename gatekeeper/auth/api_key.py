@@ -17,18 +17,20 @@ from pydantic import Field
 from zope.interface import implementer
 
 from gatekeeper.auth.challenges import BEARER
+from gatekeeper.auth.encodings import Legacy, Standard
 from gatekeeper.auth.interfaces import (
     ABSTAIN,
     Abstain,
     Credentials,
     Deny,
     Grant,
+    IAnswersMissing,
     IChecker,
     IReloadable,
 )
-from gatekeeper.auth.jose import decode_part, load_object, time_claim
+from gatekeeper.auth.jose import load_object, time_claim
 from gatekeeper.auth.keyfile import ApiKey, KeyFile
-from gatekeeper.config.model import Section
+from gatekeeper.config.model import Flag, Section
 from gatekeeper.errors import ConfigurationError, Problem
 
 _MAX_SIZE: Final = 8192
@@ -50,6 +52,10 @@ _UNKNOWN: Final = _invalid("unknown_key")
 _FORGED: Final = _invalid("bad_signature")
 _EXPIRED: Final = _invalid("expired_token", "The access token has expired.")
 _EARLY: Final = _invalid("early_token", "The access token is not valid yet.")
+_FORBIDDEN_EXPIRED: Final = Deny(_EXPIRED.reason, _EXPIRED.detail, status=403)
+_FORBIDDEN_MISSING: Final = Deny("no_credentials", "Credentials are required.", status=403)
+
+_STANDARD: Final = Standard()
 
 
 class ApiKeySettings(Section):
@@ -59,12 +65,18 @@ class ApiKeySettings(Section):
         description='The keys, a line each: `keyID=HEX` or `kapi_id="ID";kapi_key="HEX";'
         'kapi_groups="a,b";`. Read again when it changes.'
     )
-    legacy: Literal[False] = Field(
-        default=False, description="Tokens in the old encoding are not accepted."
+    legacy: Flag = Field(
+        default=False,
+        description="Accept tokens in the old encoding too: padded base64, signatures in hex.",
+    )
+    compat_status: Literal["cyphernode"] | None = Field(
+        default=None,
+        description="`cyphernode`: no token at all and an expired token are answered with 403, as "
+        "in cyphernode, and not with 401.",
     )
 
 
-@implementer(IChecker, IReloadable)
+@implementer(IChecker, IReloadable, IAnswersMissing)
 class ApiKeyChecker:
     """Takes tokens of three parts whose header says HS256; other bearer tokens are not its kind.
 
@@ -73,15 +85,28 @@ class ApiKeyChecker:
 
     :param keys: where the keys are found.
     :param seconds: the wall clock, seconds since the epoch.
+    :param encoding: how tokens are written.
+    :param forbids: no token and an expired one are a 403.
     """
 
     challenges = (BEARER,)
     varies = frozenset[bytes]()
 
-    def __init__(self, name: str, keys: KeyFile, seconds: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        name: str,
+        keys: KeyFile,
+        seconds: Callable[[], float] = time.time,
+        encoding: Standard = _STANDARD,
+        *,
+        forbids: bool = False,
+    ) -> None:
         self._name = name
         self._file = keys
         self._seconds = seconds
+        self._encoding = encoding
+        self._expired = _FORBIDDEN_EXPIRED if forbids else _EXPIRED
+        self.missing = _FORBIDDEN_MISSING if forbids else None
         # Signs for unknown ids, so that they take the same way as known ones.
         self._nobody = ApiKey("", secrets.token_hex(32).encode("ascii"))
 
@@ -92,11 +117,13 @@ class ApiKeyChecker:
         :raises ConfigurationError: the file cannot be used; *all* its wrong lines are named.
         """
         try:
-            return cls(name, KeyFile(settings.file))
+            keys = KeyFile(settings.file)
         except ConfigurationError as error:
             raise ConfigurationError(
                 [Problem("file", problem.message) for problem in error.problems]
             ) from None
+        encoding = Legacy() if settings.legacy else _STANDARD
+        return cls(name, keys, encoding=encoding, forbids=settings.compat_status == "cyphernode")
 
     def __repr__(self) -> str:
         return f"<api-key checker {self._name!r}>"
@@ -109,22 +136,24 @@ class ApiKeyChecker:
         if len(token) > _MAX_SIZE or token.count(b".") != 2:
             return ABSTAIN
         header, payload, signature = token.split(b".")
-        parameters = _read_header(header)
+        parameters = self._read_header(header)
         if parameters is None:
             return ABSTAIN
         if not _REFUSED.isdisjoint(parameters):
             return _MALFORMED
         try:
-            claims = load_object(decode_part(payload))
-            claimed = decode_part(signature)
+            claims = load_object(self._encoding.decode(payload))
+            claimed = self._encoding.decode_signature(signature)
         except ValueError:
             return _MALFORMED
         key_id = claims.get("id")
         if not isinstance(key_id, str):
             return _MALFORMED
         key = self._file.keys.get(key_id, self._nobody)
-        actual = hmac.digest(key.secret, header + b"." + payload, "sha256")
-        if not hmac.compare_digest(actual, claimed):
+        genuine = False
+        for text in self._encoding.signed(header, payload):
+            genuine |= hmac.compare_digest(hmac.digest(key.secret, text, "sha256"), claimed)
+        if not genuine:
             return _UNKNOWN if key is self._nobody else _FORGED
         return self._in_time(key, claims)
 
@@ -144,16 +173,15 @@ class ApiKeyChecker:
         if expires is None:
             return _MALFORMED
         if expires <= now:
-            return _EXPIRED
+            return self._expired
         if begins is not None and begins > now:
             return _EARLY
         return Grant(user=key.id, key_id=key.id, groups=key.groups, expires=float(expires))
 
-
-def _read_header(part: bytes) -> dict[str, Any] | None:
-    """The header's parameters, None where it does not say HS256: some other kind of token."""
-    try:
-        parameters = load_object(decode_part(part))
-    except ValueError:
-        return None
-    return parameters if parameters.get("alg") == "HS256" else None
+    def _read_header(self, part: bytes) -> dict[str, Any] | None:
+        """The header's parameters, None where it does not say HS256: some other kind of token."""
+        try:
+            parameters = load_object(self._encoding.decode(part))
+        except ValueError:
+            return None
+        return parameters if parameters.get("alg") == "HS256" else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from hashlib import blake2b
 from typing import Final, TypeAlias
@@ -23,6 +23,7 @@ from gatekeeper.auth.interfaces import (
     Credentials,
     Deny,
     Grant,
+    IAnswersMissing,
     IChecker,
     Unavailable,
     Verdict,
@@ -52,6 +53,7 @@ class Chain:
         self.name = name
         self.public = not checkers
         self.challenges = one_per_scheme(c for checker in checkers for c in checker.challenges)
+        self._missing = _missing(checkers)
         self._checkers = tuple(checkers)
         self._cache = cache
         self._get = cache.get
@@ -169,6 +171,12 @@ class Chain:
         """All abstained. A 401 needs a challenge (RFC 9110, 15.5.2): without one it is a 403."""
         status = 401 if self.challenges else 403
         if not credentials.presented:
-            return Deny("no_credentials", "Credentials are required.", status)
+            return self._missing or Deny("no_credentials", "Credentials are required.", status)
         error = "invalid_token" if credentials.scheme == b"bearer" else ""
         return Deny("invalid_credentials", "These credentials are not accepted.", status, error)
+
+
+def _missing(checkers: Iterable[IChecker]) -> Deny | None:
+    """The answer where nothing is presented: of the first checker that has one of its own."""
+    answers = (IAnswersMissing(checker, None) for checker in checkers)
+    return next((each.missing for each in answers if each is not None and each.missing), None)

@@ -112,7 +112,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Deny:
-    """These credentials are no good (401), or good and still not enough (403).
+    """These credentials are no good (401), good and still not enough (403), or too much (429).
 
     ``reason`` goes into the access log, ``detail`` to the client; neither holds a secret.
     ``error`` is RFC 6750's code for the challenge (``invalid_token``, ``insufficient_scope``).
@@ -168,6 +168,25 @@ class IReloadable(Interface):
 
         True where verdicts given before may no longer hold. Never raises: what cannot be read
         leaves everything as it was, and is logged.
+        """
+
+
+class IAnswersMissing(Interface):
+    """What a checker provides beside :class:`IChecker` where it has a say when nothing is presented.
+
+    Without it, a request without credentials that no checker has taken gets a 401 with challenges.
+    """
+
+    missing: Deny | None = Attribute("The answer to such a request in place of the 401, or None.")
+
+
+class IReadiness(Interface):
+    """What a checker provides beside :class:`IChecker` where its work depends on something else."""
+
+    def ready() -> str | None | Deferred[str | None]:
+        """What is wrong now, in words for the operator; None: nothing is. Never fails.
+
+        Asked for the daemon's readiness, by :class:`gatekeeper.management.health.Readiness`.
         """
 
 

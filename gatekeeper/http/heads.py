@@ -30,7 +30,7 @@ _REQUEST_LINE: Final = re.compile(
 )
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t -~\x80-\xff]*))?\r\n")
 _BEGINNING: Final = re.compile(
-    rb"\r|[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}(?: [!-~]*(?: [HTP/0-9.]*)?)?\r?"
+    rb"\r|[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}(?: (?:[!-~]+(?: [HTP/0-9.]*)?)?)?\r?"
 )
 _BESIDE_TARGET: Final = 80  # bytes of a request line: the longest method, the version
 _LOOKED_AT: Final = 128  # bytes of a request line that is not complete
@@ -273,10 +273,10 @@ def _may_upgrade(head: RequestHead, options: frozenset[bytes]) -> bool:
 
     Never to another HTTP, nor to TLS: that tunnel would carry requests that nobody checks.
     """
-    if b"upgrade" not in options or head.minor == 0 or head.length != 0 or not head.upgrade:
+    if b"upgrade" not in options or head.minor == 0 or head.length != 0 or head.upgrade is None:
         return False
     names = {re.split(b"[/-]", protocol)[0] for protocol in list_members((head.upgrade,))}
-    return names.isdisjoint(_NO_TUNNEL)
+    return bool(names) and names.isdisjoint(_NO_TUNNEL)
 
 
 class ResponseHead:

@@ -143,12 +143,14 @@ class Dialer:
             name = host if secure else None
             return [Address(address, port, context, name) for address in addresses]
 
-        origin = self._make_origin(dialed, f"{host}:{port}", lambda: self._unused(key))
+        def unused() -> None:
+            known = self._origins.get(key)
+            if known is not None and known[1] is origin:  # and not its successor
+                del self._origins[key]
+
+        origin = self._make_origin(dialed, f"{host}:{port}", unused)
         self._origins[key] = (addresses, origin)
         return origin
-
-    def _unused(self, key: tuple[bool, str, int]) -> None:
-        self._origins.pop(key, None)
 
     def close(self) -> None:
         """Keep no connection."""

@@ -382,7 +382,7 @@ class ClientConnection:
     def abort(self) -> None:
         """Break the connection, so that nobody takes a piece for the whole."""
         self._exchange = None
-        self.transport.abortConnection()
+        self.transport.resetConnection()
 
     def become_tunnel(
         self, upstream: LoopTransport, answer: bytes, data: bytes, idle_timeout: float, end: OnEnd

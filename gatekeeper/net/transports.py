@@ -10,6 +10,8 @@ other side's own bound methods: no Python frame stands in between.
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from typing import Any, Final, Protocol, cast
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
@@ -18,6 +20,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 _DONE: Final = Failure(ConnectionDone())
+_AT_ONCE: Final = struct.pack("ii", 1, 0)  # linger: yes, for 0 s
 
 
 class Producer(Protocol):
@@ -114,6 +117,13 @@ class LoopTransport:
     def stopProducing(self) -> None:
         """Nobody wants more of this: hang up."""
         self._loop_transport.close()
+
+    def resetConnection(self) -> None:
+        """Hang up at once, and so that the peer cannot take it for an end: RST instead of FIN."""
+        connection = self._loop_transport.get_extra_info("socket")
+        if connection is not None and not self._loop_transport.is_closing():
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+        self.abortConnection()
 
     def loseWriteConnection(self) -> None:
         """Send no more, but go on reading; where TLS cannot do that, hang up."""

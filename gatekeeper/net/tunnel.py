@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
 from gatekeeper.clientside import OnEnd
@@ -46,12 +47,17 @@ class TunnelEnd:
         return self.transport.can_half_close and self.other.transport.can_half_close
 
     def connectionLost(self, reason: Failure) -> None:
-        """This side is gone: so is the other, when it has sent what it holds."""
+        """This side is gone: so is the other, when it has sent what it holds.
+
+        A connection that broke is no end: what came before may not be all.
+        """
         self.gone = True
         if self.other.gone:
             self._tunnel.end("ok")
-        else:
+        elif reason.check(ConnectionDone):
             self.other.transport.loseConnection()
+        else:
+            self.other.transport.resetConnection()
 
 
 class Tunnel:

@@ -15,6 +15,7 @@ from gatekeeper.errors import ProtocolError, UpstreamError
 from gatekeeper.http.bodies import Body, ChunkedBody, CountedBody, UnboundedBody
 from gatekeeper.http.fields import Fields
 from gatekeeper.http.heads import ResponseHead, bad_response, parse_response_head
+from gatekeeper.net.sweep import NEVER
 from gatekeeper.net.transports import LoopTransport
 
 if TYPE_CHECKING:
@@ -102,22 +103,31 @@ class UpstreamConnection:
         ``head_only``: the response has no body whatever it says (HEAD). ``upgrading``: a 101 is
         expected. ``done``: that was the whole request.
         """
-        origin = self.origin
         self.receiver = receiver
         self.uses += 1
         self.request_done = done
         self._head_only = head_only
         self._upgrading = upgrading
-        self.deadline = origin.sweep.now + origin.timeouts.response
+        self.deadline = self._response_deadline()
         self.transport.write(head)
 
     def send_data(self, data: bytes, *, done: bool) -> None:
         """Send more of the request, framed already."""
-        origin = self.origin
-        self.deadline = origin.sweep.now + origin.timeouts.response
         self.request_done = done
+        if done or self._body is not None:
+            self.deadline = self.origin.sweep.now + self.origin.timeouts.response
         if data:
             self.transport.write(data)
+
+    def _response_deadline(self) -> float:
+        """When the response's head must be there.
+
+        Nobody has to answer half a request: while the rest is still coming, only the client's own
+        deadline counts.
+        """
+        if not self.request_done:
+            return NEVER
+        return self.origin.sweep.now + self.origin.timeouts.response
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes from the upstream."""
@@ -148,7 +158,7 @@ class UpstreamConnection:
                 if data.count(b"\n") != data.count(b"\r\n"):
                     raise bad_response("a line does not end in CR LF")
                 self._buffer = data
-                self.deadline = self.origin.sweep.now + self.origin.timeouts.response
+                self.deadline = self._response_deadline()
                 return
             end += 4
             whole = len(data) == end
@@ -173,7 +183,9 @@ class UpstreamConnection:
         keep_alive = head.keep_alive
         body: Body
         if self._head_only or status == 204 or status == 304:
-            if data:
+            # Some upstreams send the body that they speak of, a moment later: it must not be in
+            # front of the next response.
+            if data or head.chunked or length:
                 keep_alive = False
             self._release(keep_alive)
             receiver.response(head, length, b"", True)

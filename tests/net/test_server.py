@@ -675,7 +675,7 @@ class TestRefusals:
         entry = world.entry
         assert (entry.status, entry.reason, entry.listener) == (505, "bad_version", "public")
         assert (entry.client, entry.method, entry.path) == (CLIENT, "", "")
-        assert world.meter.records == []
+        assert world.counters.records == []
 
     @pytest.mark.parametrize(
         ("head", "status"),

@@ -1,0 +1,83 @@
+"""Who may import whom: the rules that keep the house in order."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "gatekeeper"
+
+#: Modules (with all below them), and what they must not import when the program runs.
+FORBIDDEN = {
+    "gatekeeper.http": ("twisted", "zope", "gatekeeper.net", "gatekeeper.auth", "gatekeeper.usage"),
+    "gatekeeper.config": ("twisted", "zope", "gatekeeper.net", "gatekeeper.auth"),
+    "gatekeeper.usage.records": ("twisted", "zope"),
+    "gatekeeper.usage.counters": ("twisted", "zope"),
+    "gatekeeper.errors": ("twisted", "zope", "gatekeeper"),
+    "gatekeeper.auth": ("gatekeeper.net", "gatekeeper.exchange", "gatekeeper.doors"),
+    "gatekeeper.usage": ("gatekeeper.net", "gatekeeper.exchange", "gatekeeper.auth"),
+    "gatekeeper.store": ("gatekeeper.net", "gatekeeper.exchange", "gatekeeper.auth"),
+    "gatekeeper.exchange": ("gatekeeper.net", "gatekeeper.doors", "gatekeeper.routing"),
+    "gatekeeper.routing": ("gatekeeper.net",),
+    "gatekeeper.management": ("gatekeeper.exchange", "gatekeeper.doors", "gatekeeper.net.server"),
+    "gatekeeper.cli": ("gatekeeper.exchange", "gatekeeper.net", "gatekeeper.daemon"),
+}
+
+#: They see everything, and only what starts the program sees them.
+ROOTS = {"gatekeeper.tap": (), "gatekeeper.daemon": ("gatekeeper.tap",)}
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """What a module imports when it is imported: not for types only, not inside functions."""
+    for statement in ast.parse(path.read_text()).body:
+        if isinstance(statement, ast.Import):
+            yield from (alias.name for alias in statement.names)
+        elif isinstance(statement, ast.ImportFrom) and statement.module:
+            yield statement.module
+            yield from (f"{statement.module}.{alias.name}" for alias in statement.names)
+
+
+def is_below(name: str, package: str) -> bool:
+    return name == package or name.startswith(package + ".")
+
+
+@pytest.mark.parametrize("package", FORBIDDEN)
+def test_who_imports_whom(package: str) -> None:
+    inside = {name: path for name, path in MODULES.items() if is_below(name, package)}
+    assert inside, "the rule is about nothing"
+    broken = [
+        f"{name} imports {imported}"
+        for name, path in inside.items()
+        for imported in imports(path)
+        if any(is_below(imported, forbidden) for forbidden in FORBIDDEN[package])
+    ]
+    assert broken == []
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_nobody_imports_the_roots(root: str) -> None:
+    found = {
+        name
+        for name, path in MODULES.items()
+        if name != root
+        and root in path.read_text()
+        and any(is_below(i, root) for i in imports(path))
+    }
+    assert found <= set(ROOTS[root])
+
+
+def test_nobody_imports_the_reactor() -> None:
+    """It is installed by ``gatekeeper.tap``; only what is imported later may ask for it."""
+    found = [name for name, path in MODULES.items() if "twisted.internet.reactor" in imports(path)]
+    assert set(found) <= {"gatekeeper.management.api"}
