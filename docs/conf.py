@@ -2,7 +2,7 @@
 
 project = "gatekeeper"
 author = "the gatekeeper authors"
-copyright = author  # noqa: A001 - the name is Sphinx's
+copyright = author
 
 root_doc = "index"
 exclude_patterns = ["_build"]

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Final
 
-from gatekeeper.auth.access import AccessRules
+from gatekeeper.auth.actions import ACTIONS, make_access
 from gatekeeper.auth.cache import VerdictCache
 from gatekeeper.auth.interfaces import IChecker
 from gatekeeper.auth.registry import make_chain
@@ -24,6 +25,8 @@ from gatekeeper.net.resolver import Resolver
 from gatekeeper.net.tls import client_context
 from gatekeeper.plane import Plane
 from gatekeeper.routing import Route, RoutingTable
+
+_ACTIONS_TAKE: Final = 180.0  # seconds
 
 
 class Assembly:
@@ -71,6 +74,12 @@ class Assembly:
         for dialer in self._dialers:
             dialer.close()
 
+    def reload(self) -> None:
+        """Read changed files of access rules again; asked about once a second."""
+        for _, route in self._routes:
+            if route.access is not None:
+                route.access.reload()
+
     def door(self, listener: Listener) -> Door:
         """What is behind a listener."""
         scheme = b"https" if listener.tls else b"http"
@@ -108,7 +117,8 @@ class Assembly:
             service.name,
             prefix=service.from_.encode("ascii"),
             chain=None if chain.public else chain,
-            access=AccessRules(service.access) if service.access else None,
+            access=make_access(service),
+            hidden=ACTIONS if service.actions_file is not None else b"",
             max_body=service.limits.body or self._settings.limits.body,
             open_methods=frozenset(method.encode("ascii") for method in service.open_methods),
         )
@@ -185,10 +195,12 @@ class Assembly:
     def _timeouts(self, service: Service | None) -> UpstreamTimeouts:
         common = self._settings.timeouts
         own = service.timeouts if service is not None else None
+        # Calls of such an API (time stamps, confirmations) take minutes.
+        least = _ACTIONS_TAKE if service is not None and service.actions_file is not None else 0.0
         return UpstreamTimeouts(
             connect=(own and own.connect) or common.connect,
-            response=(own and own.response) or common.response,
-            body=(own and own.body) or common.body,
+            response=(own and own.response) or max(common.response, least),
+            body=(own and own.body) or max(common.body, least),
             tunnel=(own and own.tunnel) or common.tunnel,
         )
 

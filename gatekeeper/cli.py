@@ -73,6 +73,7 @@ def check_config(file: str | None, config: str) -> None:
 
     Every problem is printed with its place in the file. FILE may be given with --config as well.
     """
+    from gatekeeper.auth.actions import make_access
     from gatekeeper.auth.registry import close_checkers, make_checkers
     from gatekeeper.demo import prepare
     from gatekeeper.errors import ConfigurationError
@@ -87,6 +88,12 @@ def check_config(file: str | None, config: str) -> None:
         close_checkers(make_checkers(settings))
     except ConfigurationError as error:
         problems += error.problems
+    for number, service in enumerate(settings.services):
+        try:
+            make_access(service)
+        except ConfigurationError as error:
+            where = f"services[{number}]"
+            problems += [each._replace(path=f"{where}.{each.path}") for each in error.problems]
     try:
         make_store(settings.store)
     except ConfigurationError as error:

@@ -210,6 +210,7 @@ class Daemon(Service):
             if reload_checkers(self._checkers):
                 self._cache.clear()
                 self.plane.check_again()
+            self._assembly.reload()
             for listener in self.listeners:
                 if listener.tls is not None:
                     listener.tls.reload_if_changed()

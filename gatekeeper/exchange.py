@@ -101,7 +101,7 @@ class Exchange:
             return
         asked = chain.check(self._credentials())
         if isinstance(asked, Deferred):
-            asked.addCallbacks(self._decided, self._broken)
+            asked.addCallback(self._decided).addErrback(self._broken)
         else:
             self._decided(asked)
 
@@ -186,7 +186,7 @@ class Exchange:
             self._lease(origin)
             return
         dialing = self.dialing = self.request.route.dial(self)
-        dialing.addCallbacks(self._dialed, self._broken)
+        dialing.addCallback(self._dialed).addErrback(self._broken)
 
     def _dialed(self, origin: Origin | None) -> None:
         """The destination was found good; without an origin, it is a tunnel's."""
@@ -386,14 +386,16 @@ class Exchange:
 
     def check_again(self) -> None:
         """Ask the chain again; what runs under a grant ends when that is not given any more."""
-        chain = self.request.route.chain if self.authorized else None
-        if chain is None or self.checking:
+        if not self.authorized or self.checking or self.grant is _UNCHECKED:
+            return
+        chain = self.request.route.chain
+        if chain is None:
             return
         self.checking = True
         self.checks += 1
         asked = chain.check_again(self._credentials(self.checks))
         if isinstance(asked, Deferred):
-            asked.addCallbacks(self._checked_again, self._broken)
+            asked.addCallback(self._checked_again).addErrback(self._broken)
         else:
             self._checked_again(asked)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from twisted.internet.defer import Deferred
 
-from gatekeeper.auth.access import AccessRules
+from gatekeeper.auth.access import Access
 from gatekeeper.auth.chain import Chain
 from gatekeeper.errors import Refusal
 
@@ -35,6 +35,7 @@ class Route:
     ``prefix`` is the service's ``from``, ``path`` the path of its ``to``; ``max_body`` in bytes.
     ``chain`` is ``None`` for a public service. A route without ``origin`` has ``dial``, which finds
     where each request goes; it fires with ``None`` when that is a tunnel, and has been opened.
+    ``hidden`` is what may follow ``from`` in a path, and is not the upstream's to see: ``/v0/``.
     """
 
     def __init__(
@@ -46,11 +47,12 @@ class Route:
         host_field: bytes,
         origin: Origin | None = None,
         chain: Chain | None,
-        access: AccessRules | None,
+        access: Access | None,
         max_body: int | None,
         open_methods: frozenset[bytes] = frozenset(),
         dial: Dial | None = None,
         is_service: bool = True,
+        hidden: bytes = b"",
     ) -> None:
         self.name = name
         self.prefix = b"" if prefix == b"/" else prefix.rstrip(b"/")
@@ -65,6 +67,7 @@ class Route:
         self._path = path or b"/"
         self._base = self._path.rstrip(b"/")
         self._skip = len(self.prefix)
+        self._hidden = hidden
 
     def __repr__(self) -> str:
         return f"<Route {self.name} {self.prefix.decode()!r}>"
@@ -72,6 +75,8 @@ class Route:
     def upstream_path(self, path: bytes) -> bytes:
         """The path to ask the upstream for: ``to``, and what follows ``from`` in the request's."""
         rest = path[self._skip :]
+        if self._hidden and rest.startswith(self._hidden):
+            rest = rest[len(self._hidden) - 1 :]
         if not rest or (rest == b"/" and not self._skip):
             return self._path
         return self._base + rest

@@ -259,6 +259,7 @@ class Server:
     def __init__(self, *, can_half_close: bool = True) -> None:
         self.peers: list[Peer] = []
         self.dialed = 0
+        self.names: list[str | None] = []  # that TLS is to verify; None without TLS
         self.error: Exception | None = None  # raised at those who connect
         self.silent = False  # connecting takes until it answers
         self.knocking: list[asyncio.Future[None]] = []
@@ -312,11 +313,19 @@ class ManualLoop(asyncio.SelectorEventLoop):
         return super().call_soon(*args, **kwargs)
 
     async def create_connection(  # type: ignore[override]
-        self, factory: Callable[[], asyncio.Protocol], host: str, port: int, **_: Any
+        self,
+        factory: Callable[[], asyncio.Protocol],
+        host: str,
+        port: int,
+        *,
+        ssl: object = None,
+        server_hostname: str | None = None,
     ) -> tuple[MemoryTransport, asyncio.BaseProtocol]:
         server = self.servers.get((host, port))
         if server is None:
             raise ConnectionRefusedError(111, "Connection refused")
+        assert (ssl is None) == (server_hostname is None)
+        server.names.append(server_hostname)
         transport = await server.accept(self, factory)
         return transport, transport.protocol
 

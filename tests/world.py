@@ -20,6 +20,7 @@ from gatekeeper.auth.cache import VerdictCache
 from gatekeeper.auth.interfaces import Credentials, Grant, IChecker, Verdict
 from gatekeeper.config.model import Settings
 from gatekeeper.doors import Door, Gateway
+from gatekeeper.errors import ConfigurationError
 from gatekeeper.net.listeners import Connections
 from gatekeeper.net.pool import Origin
 from gatekeeper.net.resolver import Resolver
@@ -155,15 +156,19 @@ class World:
         self.names: dict[str, list[str]] = {}  # what the resolver knows
         self.resolver = Resolver(self.loop, executor=_AtOnce(), look_up=self._look_up)
         checker: IChecker = self.gate
-        self.assembly = Assembly(
-            self.settings,
-            self.plane,
-            {"gate": checker},
-            VerdictCache(100, 300.0, 5.0),
-            self.loop,
-            self.resolver,
-            [("127.0.0.1", 8000), ("127.0.0.1", 3128)],
-        )
+        try:
+            self.assembly = Assembly(
+                self.settings,
+                self.plane,
+                {"gate": checker},
+                VerdictCache(100, 300.0, 5.0),
+                self.loop,
+                self.resolver,
+                [("127.0.0.1", 8000), ("127.0.0.1", 3128)],
+            )
+        except ConfigurationError:
+            self.loop.close()
+            raise
         self.doors = {each.name: self.assembly.door(each) for each in self.settings.listeners}
         self.connections = Connections(self.settings.limits, self.loop.call_soon)
         self.server = self.serve("origin.example")

@@ -20,8 +20,12 @@ class Access(Protocol):
     def decide(self, method: bytes, path: bytes, groups: frozenset[str]) -> Deny | None:
         """None where the caller may pass. ``path`` is canonical and without the query."""
 
-    def reload(self) -> None:
-        """Read changed files again; asked about once a second. Never raises."""
+    def reload(self) -> bool:
+        """Read changed files again; asked about once a second, so it is cheap if nothing has.
+
+        True where decisions may be others than before. Never raises: what cannot be read leaves
+        everything as it was, and is logged.
+        """
 
 
 class _Node:
@@ -73,8 +77,9 @@ class AccessRules:
                 return FORBIDDEN
         return FORBIDDEN
 
-    def reload(self) -> None:
+    def reload(self) -> bool:
         """Do nothing: these rules are in the configuration."""
+        return False
 
     def _add(self, pattern: bytes, number: int) -> None:
         node = self._root

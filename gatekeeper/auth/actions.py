@@ -75,9 +75,9 @@ class ActionRules:
             return FORBIDDEN
         return None if group in groups else FORBIDDEN
 
-    def reload(self) -> None:
-        """Read the file if it has changed. One that cannot be used leaves the rules as they are."""
-        self._file.reload()
+    def reload(self) -> bool:
+        """Read the file if it has changed; see :class:`Access`."""
+        return self._file.reload()
 
 
 def _parse_line(line: str) -> tuple[str, str]:

@@ -133,6 +133,8 @@ class ApiKeyChecker:
         if credentials.scheme != b"bearer":
             return ABSTAIN
         token = credentials.token
+        if not token:
+            return self.missing or ABSTAIN
         if len(token) > _MAX_SIZE or token.count(b".") != 2:
             return ABSTAIN
         header, payload, signature = token.split(b".")

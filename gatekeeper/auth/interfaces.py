@@ -172,9 +172,9 @@ class IReloadable(Interface):
 
 
 class IAnswersMissing(Interface):
-    """What a checker provides beside :class:`IChecker` where it has a say when nothing is presented.
+    """What a checker provides beside :class:`IChecker` to answer requests without credentials.
 
-    Without it, a request without credentials that no checker has taken gets a 401 with challenges.
+    Where no checker of a chain does, and none has taken the request, it gets a 401 with challenges.
     """
 
     missing: Deny | None = Attribute("The answer to such a request in place of the 401, or None.")
@@ -183,7 +183,7 @@ class IAnswersMissing(Interface):
 class IReadiness(Interface):
     """What a checker provides beside :class:`IChecker` where its work depends on something else."""
 
-    def ready() -> str | None | Deferred[str | None]:
+    def ready() -> str | Deferred[str | None] | None:
         """What is wrong now, in words for the operator; None: nothing is. Never fails.
 
         Asked for the daemon's readiness, by :class:`gatekeeper.management.health.Readiness`.

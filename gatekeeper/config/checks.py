@@ -56,6 +56,7 @@ def cross_check(raw: Mapping[str, Any], types: CheckerTypes) -> Iterator[Problem
     yield from _unusable_checkers(tables, types)
     yield from _trust_without_peers(tables)
     yield from _conflicting_services(tables)
+    yield from _actions_beside_others(tables.services)
     yield from _open_management(tables.management)
     yield from _demo_without_users(tables)
 
@@ -205,6 +206,17 @@ def _conflicting_services(tables: Drafts) -> Iterator[Problem]:
         for other in sorted(earlier - {path}):
             message = f"{other} has the same `from` for the same host on the same listener"
             yield Problem(f"{path}.from", message)
+
+
+def _actions_beside_others(services: list[Draft[Service]]) -> Iterator[Problem]:
+    """An action file is all the rules that there are, and asks for the groups of somebody."""
+    for path, service in sound(services, "actions_file", "access"):
+        if service.actions_file is not None and service.access:
+            yield Problem(f"{path}.actions_file", "takes the place of `access`; keep one of them")
+    for path, service in sound(services, "actions_file", "checkers"):
+        if service.actions_file is not None and not service.checkers:
+            message = "needs `checkers`: without them nobody is in a group"
+            yield Problem(f"{path}.actions_file", message)
 
 
 def _open_management(management: list[Draft[Management]]) -> Iterator[Problem]:

@@ -1,4 +1,4 @@
-"""Certificates, keys and authorities: that a listener names what it needs, and it can be read."""
+"""The files that listeners and services name: that there is what is needed, and it can be read."""
 
 from __future__ import annotations
 
@@ -25,8 +25,11 @@ def check_files(raw: Mapping[str, Any]) -> Iterator[Problem]:
             path = f"listeners[{i}].tls"
             yield from _tls(draft(TLS, table, path))
             yield from _pairs(drafts(Certificate, table.get("sni"), f"{path}.sni"))
-    for path, service in sound(drafts(Service, raw.get("services"), "services"), "ca_file"):
+    services = drafts(Service, raw.get("services"), "services")
+    for path, service in sound(services, "ca_file"):
         yield from _unreadable(f"{path}.ca_file", service.ca_file)
+    for path, service in sound(services, "actions_file"):
+        yield from _unreadable(f"{path}.actions_file", service.actions_file)
 
 
 def _state_dir(value: Any) -> Iterator[Problem]:

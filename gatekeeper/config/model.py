@@ -279,6 +279,13 @@ class Service(Section):
         description="Who may do what; the first rule that fits path and method decides, none "
         "is 403. Without rules every granted request passes.",
     )
+    actions_file: Path | None = Field(
+        default=None,
+        description="In place of `access`: a file of lines `action_NAME=GROUP`. `/v0/NAME` and all "
+        "below it is for that group, `/s/GROUP` and all below it for the group in the path; "
+        "anything else is 403. The upstream does not see the `/v0`. Read again when it changes. "
+        "The timeouts `response` and `body` are 180 seconds at least, unless set in the service.",
+    )
     open_methods: tuple[Method, ...] = Field(
         default=(), description="Methods that pass without credentials, such as `OPTIONS`."
     )

@@ -11,11 +11,15 @@ import ssl
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from twisted.logger import Logger
 from gatekeeper.errors import UpstreamError
 from gatekeeper.http.heads import HeadLimits
 from gatekeeper.net.sweep import NEVER, Sweep
 from gatekeeper.net.transports import LoopProtocol
 from gatekeeper.net.upstream import Receiver, UpstreamConnection
+
+
+log = Logger()
 
 
 class PoolLimits(NamedTuple):
@@ -182,7 +186,14 @@ class Origin:
         receiver = next(iter(self._waiting))
         del self._waiting[receiver]
         self._settle()
-        receiver.leased(connection)
+        try:
+            receiver.leased(connection)
+        except Exception:  # nobody else would tell the one who has waited
+            log.failure("A connection could not be used")
+            connection.abort()
+            receiver.upstream_failed(
+                UpstreamError("internal_error", "something went wrong here", status=500)
+            )
 
     def _settle(self) -> None:
         if self._waiting:

@@ -59,6 +59,7 @@ class UpstreamConnection:
     __slots__ = (
         "_body",
         "_buffer",
+        "_ended",
         "_head_only",
         "_informational",
         "_keep_alive",
@@ -84,6 +85,7 @@ class UpstreamConnection:
         self._head_only = False
         self._upgrading = False
         self._keep_alive = False
+        self._ended = False
         self._informational = 0
 
     def __repr__(self) -> str:
@@ -261,7 +263,11 @@ class UpstreamConnection:
             self.transport.loseConnection()
 
     def readConnectionLost(self) -> bool:
-        """The upstream sends no more: so it is over, and nobody may be given this connection."""
+        """The upstream says (FIN, or TLS's close_notify) that it sends no more: it is over.
+
+        Nobody may be given this connection.
+        """
+        self._ended = True
         self.origin.lost(self)
         return False
 
@@ -271,7 +277,9 @@ class UpstreamConnection:
         receiver, self.receiver = self.receiver, None
         if receiver is None:
             return
-        if isinstance(self._body, UnboundedBody) and isinstance(reason.value, ConnectionDone):
+        # TLS that stops without a close_notify may have been cut on the way (RFC 8446, 6.1).
+        clean = self._ended and isinstance(reason.value, ConnectionDone)
+        if clean and isinstance(self._body, UnboundedBody):
             receiver.response_data(b"", True, _NO_TRAILERS)
             return
         untouched = self.uses > 1 and self._body is None and not self._buffer

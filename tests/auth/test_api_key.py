@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from joserfc import jws
 from joserfc.jwk import OctKey
-from pydantic import ValidationError
 
 from gatekeeper.auth.api_key import ApiKeyChecker, ApiKeySettings
 from gatekeeper.auth.interfaces import ABSTAIN, Deny, Grant, Verdict
@@ -219,16 +218,6 @@ def test_bad_signatures(checker: ApiKeyChecker, signature: bytes, expected: str)
     assert reason(ask(checker, presented)) == expected
 
 
-def test_the_old_encoding_is_not_taken(checker: ApiKeyChecker) -> None:
-    pieces = [
-        base64.b64encode(json.dumps(part).encode() + b"\n")
-        for part in (HEADER, {"id": "001", "exp": EXP})
-    ]
-    signed = b".".join(pieces)
-    old = hmac.new(KEY.encode(), signed, "sha256").hexdigest().encode()
-    assert not isinstance(ask(checker, b"Bearer " + signed + b"." + old), Grant)
-
-
 @given(st.data())
 def test_any_changed_byte_spoils_a_token(checker: ApiKeyChecker, data: st.DataObject) -> None:
     good = good_token()
@@ -261,12 +250,6 @@ def test_all_wrong_lines_are_problems_of_the_key_file(tmp_path: Path) -> None:
         ApiKeyChecker.configured("keys", ApiKeySettings(file=path))
     assert [problem.path for problem in caught.value.problems] == ["file", "file"]
     assert f"{path}:2:" in str(caught.value)
-
-
-def test_legacy_is_known_and_not_yet_taken(tmp_path: Path) -> None:
-    assert ApiKeySettings(file=tmp_path, legacy=False).legacy is False
-    with pytest.raises(ValidationError):
-        ApiKeySettings.model_validate({"file": tmp_path, "legacy": True})
 
 
 def test_the_clock_is_the_wall_clock_by_default(tmp_path: Path) -> None:

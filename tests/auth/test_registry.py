@@ -114,7 +114,7 @@ def test_the_configuration_names_what_is_wrong(configure: Configure) -> None:
             [checkers.keys]
             type = "api-key"
             file = "keys.properties"
-            legacy = true
+            legacy = "yes"
             """
         )
     paths = {problem.path for problem in caught.value.problems}

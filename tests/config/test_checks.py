@@ -237,3 +237,27 @@ def test_the_demo_makes_its_key_file(configure: Configure, tmp_path: Path) -> No
     demo = configure("[demo]").demo
     assert demo is not None
     assert not demo.keys_file.exists()
+
+
+def test_an_actions_file_is_all_the_rules_there_are(problems: Problems, tmp_path: Path) -> None:
+    (tmp_path / "api.properties").touch()
+    file = '"api.properties"'
+    both = service("both", "/both", actions_file=file, access='[{ path = "/both/**" }]')
+    public = service("public", "/public", actions_file=file).replace('["users"]', "[]")
+    assert problems(both + public) == [
+        ("services[1].actions_file", "takes the place of `access`; keep one of them"),
+        ("services[2].actions_file", "needs `checkers`: without them nobody is in a group"),
+    ]
+
+
+def test_an_actions_file_must_be_readable(problems: Problems, tmp_path: Path) -> None:
+    message = f"`{tmp_path}/missing` cannot be read: No such file or directory"
+    assert problems(service("node", actions_file='"missing"')) == [
+        ("services[1].actions_file", message)
+    ]
+
+
+def test_an_actions_file(configure: Configure, tmp_path: Path) -> None:
+    (tmp_path / "api.properties").touch()
+    settings = configure(service("node", actions_file='"api.properties"'))
+    assert settings.services[1].actions_file == tmp_path / "api.properties"

@@ -44,6 +44,7 @@ def etc(tmp_path: Path) -> Path:
         "internal-ca.pem",
     ):
         (tmp_path / "tls" / name).touch()
+    (tmp_path / "api.properties").touch()
     return tmp_path
 
 

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import ssl
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.authority import Authority
-from tests.daemon import free_port
+from tests.daemon import Daemon, free_port
 from tests.hostile.house import ALICE, House, Way
 from tests.hostile.raw import PATIENCE, BrokenTransferError, Client
-from tests.origin import Conversation, Origin, raw
+from tests.origin import Conversation, Handler, Origin, raw
 
 NOWHERE = free_port()
 
 MORE = f"""
+[[listeners]]
+name = "anywhere"
+role = "forward"
+bind = "@anywhere@"
+checkers = ["users"]
+allow = ["127.0.0.1:*"]
+
 [[services]]
 name = "hasty"
 from = "/hasty"
@@ -365,6 +371,49 @@ def test_44_truncated_in_a_tunnel(house: House) -> None:
             assert client.socket.recv(1) == b"!"
 
 
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+def test_44_body_that_tls_does_not_end(
+    authority: Authority, tmp_path: Path
+) -> None:
+    """Without a close_notify anybody on the way may have cut it (RFC 8446, 6.1)."""
+    certificate = authority.issue("127.0.0.1")
+    configuration = f"""
+state_dir = "state"
+management = {{ bind = "none" }}
+listeners = [ {{ name = "gateway", role = "gateway", bind = "@gateway@" }} ]
+services = [
+    {{ name = "tls", to = "https://@origin@", checkers = [], ca_file = "{authority.file}" }}
+]
+"""
+    head = b"HTTP/1.1 200 OK\r\n\r\n"
+
+    def cut(conversation: Conversation) -> None:
+        conversation.send(head + b"hello")
+        conversation.close()
+
+    def end(conversation: Conversation) -> None:
+        conversation.send(head + b"hello")
+        assert isinstance(conversation.socket, ssl.SSLSocket)
+        conversation.socket.unwrap()
+        conversation.close()
+
+    with Origin(certificate.server_context()) as origin:
+        origin.on.update({"/cut": cut, "/end": end})
+        with Daemon(tmp_path, configuration, ports={"origin": origin.port}) as daemon:
+            for path, whole in (("/end", True), ("/cut", False)):
+                with Client(daemon.address("gateway")) as client:
+                    client.send(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode())
+                    if whole:
+                        assert client.answer().body == b"hello"
+                    else:
+                        with pytest.raises(BrokenTransferError):
+                            client.answer()
+
+
 def test_44_body_that_stops(house: House) -> None:
     way = hasty(house)
     house.origin.on["/stops"] = raw(TRUNCATED[0], close=False)
@@ -389,27 +438,70 @@ def test_45_unresolvable(house: House) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("rudely", [False, True])
-def test_45_hang_up_on_a_new_connection(
-    house: House, way: Way, method: str, rudely: bool
-) -> None:
+def test_45_hang_up_on_a_new_connection(house: House, method: str, rudely: bool) -> None:
     """It may have been executed: it is not sent again."""
-    house.origin.on["/cut"] = lambda conversation: (
-        conversation.reset() if rudely else conversation.close()
-    )
-    house.origin.on["/make-new"] = raw(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-    house.ask(way, way.request("/make-new", "Connection: close"))
-    house.origin.requests.clear()
-    assert house.ask(way, way.request("/cut", method=method)).status == 502
-    assert house.origin.paths == ["/cut"]
+    with Origin() as origin:
+        origin.on["/cut"] = lambda conversation: (
+            conversation.reset() if rudely else conversation.close()
+        )
+        authority = f"127.0.0.1:{origin.port}"
+        address = house.daemon.address("anywhere")
+        way = Way(address, f"http://{authority}", authority, "Proxy-Authorization")
+        assert house.ask(way, way.request("/cut", method=method)).status == 502
+        assert origin.paths == ["/cut"]
 
 
-def stale(conversation: Conversation) -> None:
-    """Hang up where this is not the connection's first request."""
-    if conversation.used:
-        conversation.close()
-    else:
-        conversation.used = True
-        conversation.answer("first")
+def stale_after_one() -> Handler:
+    """Make a handler that hangs up on the second request of a connection."""
+    used: set[int] = set()
+
+    def handle(conversation: Conversation) -> None:
+        if conversation.number in used:
+            conversation.close()
+        else:
+            used.add(conversation.number)
+            conversation.answer("first", "200 OK")
+
+    return handle
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+def test_45_stale_connection_and_a_safe_request(house: House, way: Way, method: str) -> None:
+    """It is sent again, once, on a new connection."""
+    house.origin.on["/stale"] = stale_after_one()
+    assert house.ask(way, way.request("/stale")).status == 200
+    assert house.ask(way, way.request("/stale", method=method), method).status == 200
+    assert [request.method for request in house.origin.requests] == ["GET", method, method]
+
+
+@pytest.mark.parametrize(
+    ("method", "body"), [("POST", b""), ("PUT", b"hello"), ("DELETE", b""), ("GET", b"hello")]
+)
+def test_45_stale_connection_and_what_may_have_been_executed(
+    house: House, way: Way, method: str, body: bytes
+) -> None:
+    house.origin.on["/stale"] = stale_after_one()
+    assert house.ask(way, way.request("/stale")).status == 200
+    length = f"Content-Length: {len(body)}"
+    assert house.ask(way, way.request("/stale", length, method=method, body=body)).status == 502
+    assert [request.method for request in house.origin.requests] == ["GET", method]
+
+
+def test_45_no_second_try_after_a_piece_of_an_answer(house: House, way: Way) -> None:
+    used: set[int] = set()
+
+    def handle(conversation: Conversation) -> None:
+        if conversation.number in used:
+            conversation.send(b"HTTP/1.1 2")
+            conversation.close()
+        else:
+            used.add(conversation.number)
+            conversation.answer("first")
+
+    house.origin.on["/piece"] = handle
+    assert house.ask(way, way.request("/piece")).status == 200
+    assert house.ask(way, way.request("/piece")).status == 502
+    assert house.origin.paths == ["/piece", "/piece"]
 
 
 def test_45_silent(house: House) -> None:

@@ -304,7 +304,6 @@ TOKENS += [b"Connection", b"close", b"\0", b"\xff", b"HTTP/1.0", b"100"]
 def test_nothing_but_a_refusal_is_ever_raised(data: bytes) -> None:
     try:
         head = parse_response_head(data + b"\r\n\r\n", LIMITS)
-    except UpstreamError as error:
-        assert error.status == 502
-    else:
-        assert not (head.chunked and head.length is not None)
+    except UpstreamError:
+        return
+    assert not (head.chunked and head.length is not None)

@@ -54,9 +54,7 @@ class TestRequests:
         assert request.values(b"host") == [b"far.example"]
         upstream.sends(OK)
         assert client.message().body == b"hi"
-        assert pools(world) == [
-            "<Origin far.example:80: 0 active, 1 idle, 0 connecting, 0 queued>"
-        ]
+        assert pools(world) == ["<Origin far.example:80: 0 active, 1 idle, 0 connecting, 0 queued>"]
 
     def test_connections_are_shared(self, world: World) -> None:
         ask(world)
@@ -152,9 +150,7 @@ class TestOrigins:
         new.accepted().sends(OK)
         old.sends(OK)
         assert old.was_closed
-        assert pools(world) == [
-            "<Origin far.example:80: 0 active, 1 idle, 0 connecting, 0 queued>"
-        ]
+        assert pools(world) == ["<Origin far.example:80: 0 active, 1 idle, 0 connecting, 0 queued>"]
 
     def test_there_are_only_so_many(
         self, make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch

@@ -1,0 +1,348 @@
+"""HTTP as a client, for checkers that ask a server: bounded in time, size and number.
+
+Nothing here imports the reactor before the first request.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from http.cookiejar import DefaultCookiePolicy
+from math import inf
+from pathlib import Path
+from typing import Annotated, Any, Final, NamedTuple, Protocol, TypeVar
+from urllib.parse import urlsplit
+
+from OpenSSL import SSL
+from pydantic import AfterValidator
+from treq.client import HTTPClient
+from treq.cookies import IndexableCookieJar
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
+from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.internet.protocol import connectionDone
+from twisted.internet.ssl import Certificate, trustRootFromCertificates
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.client import (
+    Agent,
+    BrowserLikePolicyForHTTPS,
+    HostnameCachingHTTPSPolicy,
+    HTTPConnectionPool,
+    RequestTransmissionFailed,
+    ResponseDone,
+    ResponseFailed,
+    ResponseNeverReceived,
+)
+from twisted.web.http import PotentialDataLoss
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent, IBodyProducer, IResponse
+from zope.interface import implementer
+
+from gatekeeper.auth.hashing import OverloadError
+from gatekeeper.auth.slots import Slots
+from gatekeeper.config.model import Words
+from gatekeeper.config.values import parse_host, parse_port, split_authority
+from gatekeeper.errors import ConfigurationError, GatekeeperError, Problem
+
+T = TypeVar("T")
+
+_KEPT: Final = 30  # seconds that an idle connection is kept
+_COMPLAINTS: Final = 10.0  # seconds between two lines in the log
+_PEM: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+_PLAIN: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@/?%\[\]-]*")
+
+
+def check_http_url(text: str) -> str:
+    """A URL to ask, as it is: ``http`` or ``https``, a host, perhaps port, path and query.
+
+    :raises ValueError: without the text, which may hold a secret.
+    """
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https"):
+        raise ValueError("must be a URL that starts with `http://` or `https://`")
+    if "#" in text:
+        raise ValueError("must not have a fragment")
+    if "@" in parts.netloc:
+        raise ValueError("must not hold a user name or password")
+    host, port = split_authority(parts.netloc)
+    if not host:
+        raise ValueError("must be a URL with a host")
+    parse_host(host)
+    if port is not None:
+        parse_port(port)
+    if not _PLAIN.fullmatch(text):
+        raise ValueError("must be a plain URL: no blanks, ASCII only")
+    return text
+
+
+#: The type of a setting that is a URL to ask.
+HttpUrl = Annotated[str, AfterValidator(check_http_url), Words("URL")]
+
+
+class HttpError(GatekeeperError):
+    """The server gave no answer, or none that can be used. The message is for the log."""
+
+
+class Answer(NamedTuple):
+    """A response, whole."""
+
+    status: int
+    body: bytes
+
+
+class Asks(Protocol):
+    """What checkers need of :class:`HttpClient`."""
+
+    def ask(
+        self,
+        method: str,
+        url: str,
+        read: Callable[[Answer], T],
+        *,
+        fields: Mapping[bytes, bytes] = ...,
+        body: bytes | None = ...,
+        client: str = ...,
+    ) -> Deferred[T]:
+        """See :meth:`HttpClient.ask`."""
+
+    def close(self) -> None:
+        """See :meth:`HttpClient.close`."""
+
+
+class HttpClient:
+    """Asks one server; its connections are kept and used again.
+
+    Redirects are not followed and cookies not kept: what is sent is for this server only, and
+    nothing that one request brought may show in another. Bodies are not decompressed.
+
+    :param name: what the log calls the server's user: ``checker 'tokens'``.
+    :param timeout: seconds from asking to the last byte, waiting for a turn included.
+    :param max_body: bytes of a response's body.
+    :param ca_file: the authorities that an https server is verified with (None: the system's).
+    :param at_once: requests at the same time; ``waiting`` more wait in a fair order.
+    :param reactor: for tests.
+    :raises ConfigurationError: ``ca_file`` cannot be used; the path is ``ca_file``.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        timeout: float = 5.0,
+        max_body: int = 65536,
+        ca_file: Path | None = None,
+        at_once: int = 16,
+        waiting: int = 256,
+        reactor: Any = None,
+    ) -> None:
+        self._name = name
+        self._timeout = timeout
+        self._max_body = max_body
+        self._policy = HostnameCachingHTTPSPolicy(BrowserLikePolicyForHTTPS(_trust_root(ca_file)))
+        self._at_once = at_once
+        self._slots = Slots(at_once, waiting)
+        self._reactor = reactor
+        self._pool: HTTPConnectionPool | None = None
+        self._treq: HTTPClient | None = None
+        self._quiet_until = -inf
+
+    def __repr__(self) -> str:
+        return f"<HttpClient of {self._name}>"
+
+    def ask(
+        self,
+        method: str,
+        url: str,
+        read: Callable[[Answer], T],
+        *,
+        fields: Mapping[bytes, bytes] = {},
+        body: bytes | None = None,
+        client: str = "",
+    ) -> Deferred[T]:
+        """Send a request and give what ``read`` makes of the answer.
+
+        ``read`` raises :class:`HttpError` for an answer that cannot be used. ``client`` is the
+        address of whoever the request is for. The request must do no harm when it is repeated:
+        it is sent again once where a kept connection had gone stale.
+
+        The Deferred fails with :class:`HttpError`, and that is logged, once in a while.
+        """
+        self._reactor = self._reactor or _the_reactor()
+
+        def call() -> Deferred[Answer]:
+            return Deferred.fromCoroutine(self._ask(method, url, fields, body))
+
+        asked: Deferred[Any] = self._slots.submit(client, call)
+        asked.addTimeout(self._timeout, self._reactor, self._too_late)
+        asked.addErrback(_explain)
+        asked.addCallback(read)
+        return asked.addErrback(self._complain, url)
+
+    def close(self) -> None:
+        """Keep no connection, and turn away who waits for one."""
+        self._slots.close()
+        if self._pool is not None:
+            self._pool.closeCachedConnections()
+
+    async def _ask(
+        self, method: str, url: str, fields: Mapping[bytes, bytes], body: bytes | None
+    ) -> Answer:
+        try:
+            return await self._send(method, url, fields, body)
+        except (ResponseNeverReceived, RequestTransmissionFailed) as error:
+            # The server hung up on a connection that was kept, just before we used it.
+            if not isinstance(error.reasons[-1].value, ConnectionClosed):
+                raise
+            return await self._send(method, url, fields, body)
+
+    async def _send(
+        self, method: str, url: str, fields: Mapping[bytes, bytes], body: bytes | None
+    ) -> Answer:
+        response = await self._http().request(
+            method,
+            url,
+            headers=Headers({name: [value] for name, value in fields.items()}),
+            data=body,
+            allow_redirects=False,
+            unbuffered=True,
+            reactor=self._reactor,
+        )
+        collected = _Body(self._max_body)
+        response.deliverBody(collected)
+        return Answer(response.code, await collected.done)
+
+    def _http(self) -> HTTPClient:
+        if self._treq is None:
+            self._pool = HTTPConnectionPool(self._reactor)
+            self._pool.maxPersistentPerHost = self._at_once
+            self._pool.cachedConnectionTimeout = _KEPT
+            agent = Agent(self._reactor, self._policy, self._timeout, pool=self._pool)
+            nobody = DefaultCookiePolicy(allowed_domains=[])
+            self._treq = HTTPClient(_PlainAgent(agent), IndexableCookieJar(nobody))
+        return self._treq
+
+    def _too_late(self, _: object, timeout: float) -> Failure:
+        return Failure(HttpError(f"no answer within {timeout:g} s"))
+
+    def _complain(self, failure: Failure, url: str) -> Failure:
+        now = self._reactor.seconds()
+        if failure.check(HttpError) and now >= self._quiet_until:
+            self._quiet_until = now + _COMPLAINTS
+            self._log.error(
+                "{name}: {url}: {problem}",
+                name=self._name,
+                url=url.partition("?")[0],
+                problem=str(failure.value),
+            )
+        return failure
+
+
+@implementer(IAgent)
+class _PlainAgent:
+    """Wants no compression: a few bytes must not become gigabytes before they are counted."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+
+    def request(
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: IBodyProducer | None = None,
+    ) -> Deferred[IResponse]:
+        """See :class:`IAgent`."""
+        if headers is not None:
+            headers.removeHeader(b"accept-encoding")
+        return self._agent.request(method, uri, headers, bodyProducer).addCallback(_refuse_encoded)
+
+
+def _refuse_encoded(response: IResponse) -> IResponse:
+    if response.headers.hasHeader(b"content-encoding"):
+        unwanted = _Body(0)
+        unwanted.done.addErrback(lambda _: b"")
+        response.deliverBody(unwanted)
+        unwanted.done.cancel()
+        raise HttpError("the answer is compressed, which was not asked for")
+    return response
+
+
+class _Body(TwistedProtocol):
+    """Collects a body; ``done`` fires with it, or fails where it is too large or breaks off."""
+
+    def __init__(self, limit: int) -> None:
+        self.done: Deferred[bytes] = Deferred(lambda _: self._abort())
+        self._limit = limit
+        self._size = 0
+        self._pieces: list[bytes] = []
+
+    def dataReceived(self, data: bytes) -> None:
+        """More of the body."""
+        self._size += len(data)
+        if self.done.called:
+            return
+        if self._size > self._limit:
+            self.done.errback(HttpError(f"the answer is larger than {self._limit} bytes"))
+            self._abort()
+        else:
+            self._pieces.append(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The body has ended; without a length it ends with the connection."""
+        if self.done.called:
+            return
+        if reason.check(ResponseDone, PotentialDataLoss):
+            self.done.callback(b"".join(self._pieces))
+        else:
+            self.done.errback(reason)
+
+    def _abort(self) -> None:
+        transport: Any = self.transport
+        if transport is not None:
+            getattr(transport, "abortConnection", transport.loseConnection)()
+
+
+def _explain(failure: Failure) -> Failure:
+    """Whatever went wrong on the way, as an :class:`HttpError`."""
+    if failure.check(HttpError):
+        return failure
+    if failure.check(OverloadError):
+        return Failure(HttpError("too many requests wait for an answer"))
+    return Failure(HttpError(_describe(failure)))
+
+
+def _describe(failure: Failure) -> str:
+    """What went wrong, for the log, without anything that was sent or received."""
+    error: BaseException | None = failure.value
+    if isinstance(error, ResponseFailed) and error.reasons:
+        error = error.reasons[-1].value
+    if isinstance(error, ConnectError | DNSLookupError):
+        return str(error)
+    if isinstance(error, SSL.Error) and error.args and error.args[0]:
+        return f"TLS: {error.args[0][0][-1]}"
+    return f"the connection failed ({type(error).__name__})"
+
+
+def _trust_root(ca_file: Path | None) -> Any:
+    if ca_file is None:
+        return None
+    try:
+        blocks = _PEM.findall(ca_file.read_bytes())
+        if not blocks:
+            raise ValueError
+        return trustRootFromCertificates([Certificate.loadPEM(block) for block in blocks])
+    except OSError as error:
+        problem = f"{ca_file} cannot be read: {error.strerror}"
+    except (ValueError, SSL.Error):
+        problem = f"{ca_file} holds no certificate in PEM form"
+    raise ConfigurationError([Problem("ca_file", problem)])
+
+
+def _the_reactor() -> Any:
+    # Not at the top: importing it installs a reactor, which is the daemon's to choose.
+    from twisted.internet import reactor
+
+    return reactor

@@ -1,0 +1,49 @@
+"""What the end-to-end tests have around the daemon: upstreams, an authority, a PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.authority import Authority
+from tests.origin import Origin
+from tests.servers import PostgresServer
+
+
+@pytest.fixture
+def origin() -> Iterator[Origin]:
+    """An upstream that echoes."""
+    with Origin() as origin:
+        yield origin
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """An authority that nobody knows but who is told."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+def tls_origin(authority: Authority) -> Iterator[Origin]:
+    """An upstream that speaks TLS, with a certificate for its address and for localhost."""
+    certificate = authority.issue("127.0.0.1", "localhost")
+    with Origin(certificate.server_context()) as origin:
+        yield origin
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[PostgresServer]:
+    """A running PostgreSQL. Whoever stops it starts it again."""
+    programs = PostgresServer.find_programs()
+    if programs is None:
+        if "CI" in os.environ:
+            pytest.fail("PostgreSQL's programs are missing")
+        pytest.skip("PostgreSQL's programs (initdb, postgres) are missing")
+    server = PostgresServer(programs)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.destroy()
