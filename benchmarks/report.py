@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from benchmarks.goals import Outcome
 from benchmarks.results import Figure, Results
 
+#: The share of the proxy's core that others may have without changing the figures much.
+QUIET: Final = 0.05
+
 
 def as_text(machine: Mapping[str, str], results: Results, outcomes: Sequence[Outcome]) -> str:
-    """Three tables: the machine, all figures, the goals; and what could not be measured."""
+    """Three tables: the machine, all figures, the goals; and what is not as it should be."""
     return "\n".join(
         [
             *_table([], [(key, value) for key, value in machine.items()]),
@@ -24,6 +27,7 @@ def as_text(machine: Mapping[str, str], results: Results, outcomes: Sequence[Out
                 ["goal", "measured", "against", "ratio", "first", "", "then", ""],
                 [_goal_line(outcome) for outcome in outcomes],
             ),
+            *_disturbed(results),
             *_missing(results),
         ]
     )
@@ -100,6 +104,14 @@ def _measured(figure: Figure | None) -> str:
 
 def _yes_or_no(reached: bool | None) -> str:
     return "" if reached is None else "yes" if reached else "no"
+
+
+def _disturbed(results: Results) -> Iterator[str]:
+    rows = {figure.row for figure in results.figures if (figure.others or 0) > QUIET}
+    if rows:
+        yield ""
+        yield f"Something else took more than {QUIET:.0%} of the proxy's core, so that figures are"
+        yield f"too high, in: {', '.join(sorted(rows))}"
 
 
 def _missing(results: Results) -> Iterator[str]:

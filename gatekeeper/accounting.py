@@ -34,18 +34,23 @@ def usage_record(exchange: Exchange, start: float, duration: float, reason: str)
 
 def access_entry(exchange: Exchange, start: float, duration: float, reason: str) -> AccessEntry:
     """An exchange's line in the access log; it may have been refused before it was understood."""
-    request, grant, client = exchange.request, exchange.grant, exchange.client
+    request, grant, client, head = exchange.request, exchange.grant, exchange.client, exchange.head
+    if request is not None:
+        service, host, path = request.route.name, request.host_label, request.label
+    else:
+        service, host = "", (head.host or b"").decode("latin-1")
+        path = head.target.partition(b"?")[0].decode("latin-1")
     return AccessEntry(
         start,
         exchange.id.decode("ascii"),
         client.door.name,
-        client.door.client_address(client.peer, exchange.head),
-        request.route.name if request is not None else "",
+        client.door.client_address(client.peer, head),
+        service,
         grant.user,
         grant.key_id,
-        exchange.head.method.decode("ascii"),
-        request.host_label if request is not None else "",
-        request.label if request is not None else "",
+        head.method.decode("ascii"),
+        host,
+        path,
         exchange.status,
         exchange.upstream_status,
         exchange.bytes_in,

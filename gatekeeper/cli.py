@@ -4,38 +4,20 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import click
+
+from gatekeeper.cli_options import config_option, load_settings, refuse
+from gatekeeper.cli_tokens import token
 
 if TYPE_CHECKING:
     from gatekeeper.config.model import Settings
     from gatekeeper.errors import Problem
     from gatekeeper.store.interface import UsageQuery, UsageRow
 
-DEFAULT_CONFIG: Final = "/etc/gatekeeper/gatekeeper.toml"
-
-#: The configuration is wrong.
-EXIT_CONFIGURATION: Final = 1
 #: The store cannot be read; click uses 2 for a wrong command line, too.
 EXIT_STORE: Final = 2
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-def config_option(command: Command) -> Command:
-    """Add ``--config``."""
-    return click.option(
-        "--config",
-        "-c",
-        type=click.Path(dir_okay=False),
-        envvar="GATEKEEPER_CONFIG",
-        default=DEFAULT_CONFIG,
-        show_default=True,
-        show_envvar=True,
-        help="The configuration file.",
-    )(command)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -49,11 +31,15 @@ def main() -> None:
       0  done
       1  the configuration is wrong, or something unexpected happened
       2  the command line is wrong, or the store cannot be read
+      3  the token is not good
 
     \b
     Completion in bash (zsh and fish alike):
       eval "$(_GATEKEEPER_COMPLETE=bash_source gatekeeper)"
     """
+
+
+main.add_command(token)
 
 
 @main.command("version")
@@ -80,7 +66,7 @@ def check_config(file: str | None, config: str) -> None:
     from gatekeeper.store.opening import make_store
 
     path = file if file is not None else config
-    settings = _load(path)
+    settings = load_settings(path)
     # What the daemon makes at its start: this finds what the file alone does not tell.
     problems: list[Problem] = []
     try:
@@ -99,7 +85,7 @@ def check_config(file: str | None, config: str) -> None:
     except ConfigurationError as error:
         problems += error.problems
     if problems:
-        _refuse(path, problems)
+        refuse(path, problems)
     click.echo(f"{path}: ok")
 
 
@@ -176,7 +162,7 @@ def usage(
     query = UsageQuery(
         service, user, parse(since, "--since"), parse(until, "--until"), by or UsageQuery().by
     )
-    rows = _ask_store(_load(config), config, query)
+    rows = _ask_store(load_settings(config), config, query)
     form = form or ("table" if sys.stdout.isatty() else "json")
     if form == "table":
         from rich.console import Console
@@ -186,24 +172,6 @@ def usage(
         report.write_json(rows, query.by, sys.stdout)
     else:
         report.write_csv(rows, query.by, sys.stdout)
-
-
-def _load(path: str) -> Settings:
-    """Load the configuration as the daemon does, or end with all of its problems."""
-    from gatekeeper.auth.registry import checker_types
-    from gatekeeper.config.loading import load
-    from gatekeeper.errors import ConfigurationError
-
-    try:
-        return load(path, checker_types())
-    except ConfigurationError as error:
-        _refuse(path, error.problems)
-
-
-def _refuse(path: str, problems: Iterable[Problem]) -> NoReturn:
-    for problem in problems:
-        click.echo(f"{path}: {problem}", err=True)
-    raise SystemExit(EXIT_CONFIGURATION)
 
 
 def _ask_store(settings: Settings, path: str, query: UsageQuery) -> list[UsageRow]:
@@ -238,7 +206,7 @@ def _ask_store(settings: Settings, path: str, query: UsageQuery) -> list[UsageRo
             click.echo(f"The usage cannot be read: {error}", err=True)
             raise SystemExit(EXIT_STORE)
         case [ConfigurationError() as error]:
-            _refuse(path, error.problems)
+            refuse(path, error.problems)
         case [list() as rows]:
             return rows
     raise click.Abort  # Interrupted.

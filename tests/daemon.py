@@ -161,7 +161,8 @@ class Daemon:
     def stop(self, patience: float = PATIENCE) -> None:
         """Stop it with SIGTERM; see :meth:`wait`."""
         try:
-            self.terminate()
+            if self.is_running:
+                self.terminate()
             self.wait(patience)
         finally:
             self.kill()

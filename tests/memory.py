@@ -168,16 +168,17 @@ class Peer:
         self.arrived = bytearray()
         self.takes: int | None = None  # bytes that it takes before it must be told to go on
         self.saw_end = False  # nothing more comes from there
+        self.shut = False  # it has said that it sends no more
 
     def sends(self, *pieces: bytes) -> None:
         """Send; each piece arrives by itself."""
         for piece in pieces:
-            self._transport.incoming.append(piece)
-            self._transport.pump()
+            self.sends_at_once(piece)
             self._loop.settle()
 
     def sends_at_once(self, data: bytes) -> None:
         """Send, and leave it to the test when the loop goes on."""
+        assert not self.shut
         self._transport.incoming.append(data)
         self._transport.pump()
 
@@ -191,8 +192,10 @@ class Peer:
 
     def shuts_down_at_once(self) -> None:
         """The same, and leave it to the test when the loop goes on."""
-        self._transport.incoming.append(None)
-        self._transport.pump()
+        if not self.shut:
+            self.shut = True
+            self._transport.incoming.append(None)
+            self._transport.pump()
 
     def hangs_up(self) -> None:
         """Close: whatever comes is not read any more."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import json
 import re
 import shlex
 import subprocess
@@ -12,7 +10,6 @@ import textwrap
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from twisted.scripts._twistd_unix import ServerOptions
@@ -27,62 +24,7 @@ from gatekeeper.config.loading import load
 from gatekeeper.config.values import parse_bind, parse_upstream
 from gatekeeper.routing import Route
 from gatekeeper.tap import Options
-from gatekeeper.usage.accesslog import AccessEntry
-
-ROOT = Path(__file__).parents[1]
-DOCS = ROOT / "docs"
-PAGES = sorted([*ROOT.glob("*.rst"), *DOCS.glob("*.rst")])
-TEXTS = {str(page.relative_to(ROOT)): page.read_text() for page in PAGES}
-
-BLOCK = re.compile(
-    r"^\.\. code-block:: (?P<language>\S+)\n(?P<options>(?:   :\w+: .*\n)*)\n"
-    r"(?P<text>(?:   .*\n|\n)+)",
-    re.MULTILINE,
-)
-LITERAL = re.compile(r"``([^`]+)``")
-
-
-class Block(NamedTuple):
-    """A code block of a page; ``options`` are those of the directive."""
-
-    page: str
-    language: str
-    options: dict[str, str]
-    text: str
-
-
-BLOCKS = [
-    Block(
-        page,
-        match["language"],
-        dict(re.findall(r":(\w+): (.*)", match["options"])),
-        textwrap.dedent(match["text"]).strip() + "\n",
-    )
-    for page, text in TEXTS.items()
-    for match in BLOCK.finditer(text)
-]
-
-
-def named(name: str) -> Block:
-    (block,) = (block for block in BLOCKS if block.options.get("name") == name)
-    return block
-
-
-def table(page: str, title: str) -> list[list[str]]:
-    """The cells of the first table below a title, without its header."""
-    section = TEXTS[page].partition(f"\n{title}\n")[2].partition(".. list-table::")[2]
-    rows: list[list[str]] = []
-    for line in section.splitlines():
-        if line.startswith("   * - "):
-            rows.append([line[7:]])
-        elif re.match(r"     -( |$)", line):
-            rows[-1].append(line[7:])
-        elif line.startswith("       ") and rows:
-            rows[-1][-1] += " " + line.strip()
-        elif line and not line.startswith("   "):
-            break
-    return rows[1:]
-
+from tests.documents import BLOCK, BLOCKS, DOCS, LITERAL, ROOT, TEXTS, Block, named, table
 
 # --- configurations -----------------------------------------------------------------------
 
@@ -307,72 +249,6 @@ def test_the_checker_that_is_added(tmp_path: Path) -> None:
         check=True,
     ).stdout
     assert printed == "office staff no_credentials\n"
-
-
-# --- reason codes, the access log ---------------------------------------------------------
-
-
-class Reasons(ast.NodeVisitor):
-    """Collects the codes that are given to whatever takes a ``reason`` first."""
-
-    def __init__(self, takers: set[str]) -> None:
-        self.takers = takers
-        self.codes: set[str] = set()
-
-    def visit_Call(self, node: ast.Call) -> None:
-        name = getattr(node.func, "attr", getattr(node.func, "id", ""))
-        given = node.args[0] if node.args else None
-        if name not in self.takers:
-            pass
-        elif isinstance(given, ast.Constant) and isinstance(given.value, str):
-            self.codes.add(given.value)
-        elif name[0].isupper():  # handed on, or it would be missed here
-            assert getattr(given, "attr", getattr(given, "id", "")) == "reason", ast.unparse(node)
-        self.generic_visit(node)
-
-
-def takers_of_reasons(trees: list[ast.Module]) -> set[str]:
-    """Functions, and classes, whose first parameter or field is ``reason``; and subclasses."""
-    takers: set[str] = set()
-    for node in (node for tree in trees for node in ast.walk(tree)):
-        if isinstance(node, ast.FunctionDef):
-            names = [argument.arg for argument in node.args.args if argument.arg != "self"]
-            if names[:1] == ["reason"] and node.name != "__init__":
-                takers.add(node.name)
-        elif isinstance(node, ast.ClassDef):
-            fields = [item.target for item in node.body if isinstance(item, ast.AnnAssign)]
-            inits = [item for item in node.body if getattr(item, "name", "") == "__init__"]
-            first = inits[0].args.args[1:2] if inits else []  # type: ignore[attr-defined]
-            if (
-                [getattr(field, "id", "") for field in fields[:1]] == ["reason"]
-                or [argument.arg for argument in first] == ["reason"]
-                or any(getattr(base, "id", "") in takers for base in node.bases)
-            ):
-                takers.add(node.name)
-    return takers
-
-
-def test_every_reason_code_is_listed() -> None:
-    trees = [ast.parse(file.read_text()) for file in sorted((ROOT / "gatekeeper").rglob("*.py"))]
-    takers = takers_of_reasons(trees)
-    assert takers >= {"Refusal", "ProtocolError", "UpstreamError", "Deny", "Unavailable", "finish"}
-    reasons = Reasons(takers)
-    for tree in trees:
-        reasons.visit(tree)
-    listed = [row[0].strip("`") for row in table("docs/operations.rst", "Reason codes")]
-    assert len(listed) == len(set(listed))
-    assert set(listed) == reasons.codes
-
-
-def test_the_fields_of_the_access_log() -> None:
-    listed = [
-        name
-        for row in table("docs/operations.rst", "The two logs")
-        for name in LITERAL.findall(row[0])
-    ]
-    assert sorted(listed) == sorted(AccessEntry._fields)
-    (line,) = (b.text for b in BLOCKS if b.language == "json" and "duration" in b.text)
-    assert tuple(json.loads(line)) == AccessEntry._fields
 
 
 # --- links, paths --------------------------------------------------------------------------

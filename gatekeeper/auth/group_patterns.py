@@ -10,9 +10,16 @@ import re
 import string
 from typing import Final
 
-from gatekeeper.auth.automaton import ANY_BYTE, Bytes, Choice, Node, PatternError, Repeat
-from gatekeeper.auth.automaton import Sequence as Concatenation
-from gatekeeper.auth.automaton import byte_set
+from gatekeeper.auth.automaton import (
+    ANY_BYTE,
+    Bytes,
+    Choice,
+    Node,
+    PatternError,
+    Repeat,
+    Sequence,
+    byte_set,
+)
 
 _DEPTH: Final = 20
 _MOST_TIMES: Final = 255
@@ -74,16 +81,16 @@ class _Reader:
     def choice(self, depth: int) -> Node:
         if depth > _DEPTH:
             raise PatternError("an expression in parentheses is nested too deeply")
-        options = [self._concatenation(depth)]
+        options = [self._sequence(depth)]
         while self.skip("|"):
-            options.append(self._concatenation(depth))
+            options.append(self._sequence(depth))
         return options[0] if len(options) == 1 else Choice(tuple(options))
 
-    def _concatenation(self, depth: int) -> Node:
+    def _sequence(self, depth: int) -> Node:
         parts: list[Node] = []
         while self.next not in ("", "|", ")"):
             parts += self._repeated(self._atom(depth))
-        return Concatenation(tuple(parts))
+        return Sequence(tuple(parts))
 
     def _atom(self, depth: int) -> Node:
         taken = self.take()
@@ -101,7 +108,7 @@ class _Reader:
         if taken == "\\":
             return Bytes(self._escaped())
         if taken in "*+?{^$":
-            raise PatternError(f"an expression in parentheses has a `{taken}` that is not supported")
+            raise PatternError(f"an expression in parentheses has `{taken}`: not supported")
         return Bytes(byte_set(taken.encode()))
 
     def _repeated(self, atom: Node) -> list[Node]:

@@ -22,7 +22,6 @@ MAX_SIZE: Final = 16384
 _HEADER: Final = {"alg": "dir", "enc": "A128CBC-HS256"}
 _REGISTRY: Final = jwe.JWERegistry(algorithms=list(_HEADER.values()))
 _BLOCK: Final = 16
-_REGISTRY.max_ciphertext_length = MAX_SIZE
 
 
 class TokenError(GatekeeperError):

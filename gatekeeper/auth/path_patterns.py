@@ -1,9 +1,9 @@
-"""Path patterns as path-to-regexp version 6 reads them (https://github.com/pillarjs/path-to-regexp).
+"""Path patterns by the rules of the npm package path-to-regexp, version 6.3.
 
-``:name`` is one segment, ``(.*)`` an expression of one's own, ``:name(\\d+)`` both; ``?``, ``*`` and
-``+`` behind them make them optional or repeat them together with the ``/`` or ``.`` before them;
-``{-:name}?`` puts other text before and behind; ``\\`` takes the next character as it is. Letters
-match in either case, and a ``/`` at the end is optional.
+``:name`` is one segment, ``(.*)`` an expression of one's own, ``:name(\\d+)`` both; ``?``, ``*``
+and ``+`` behind them make them optional or repeat them together with the ``/`` or ``.`` before
+them; ``{-:name}?`` puts other text before and behind; ``\\`` takes the next character as it is.
+Letters match in either case, and a ``/`` at the end is optional.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class _Token(NamedTuple):
 
     kind: str
     text: str
-    index: int
+    place: int
 
 
 class _Parameter(NamedTuple):
@@ -72,7 +72,9 @@ class PathPattern:
             raise PatternError("the pattern is too long")
         parts = _Parser(text).parts()
         # The text at the beginning is most of nearly every pattern: it needs no automaton.
-        self._beginning = _canonical(parts.pop(0)) if parts and isinstance(parts[0], str) else b""
+        first = parts[0] if parts else ""
+        self._beginning = _canonical(first) if isinstance(first, str) else b""
+        parts = parts[1:] if isinstance(first, str) else parts
         nodes = [literal(_canonical(p)) if isinstance(p, str) else _node(p) for p in parts]
         self._rest = Automaton(Sequence((*nodes, _END)))
         self.branches = self._rest.branches
@@ -98,7 +100,7 @@ def without_query(text: str) -> str:
         if (token.kind == "?" and before not in ("name", "group", "}")) or (
             token.kind == "char" and token.text == "#"
         ):
-            return text[: token.index]
+            return text[: token.place]
         before = token.kind
     return text
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -16,7 +15,7 @@ DID: Final = re.compile(r"did:nv:[0-9A-Fa-f]{64}")
 _SUBSCRIPTION: Final = re.compile(r"(?:did:nv:|0x)?([0-9A-Fa-f]{64})")
 _ADDRESS: Final = re.compile(r"[!-~]{1,128}")  # it goes into header fields
 _TOKEN: Final = re.compile(r"[!-~]{1,8192}")
-_ERC_TYPES: Final = (None, 721, 1155)
+_ERC_TYPES: Final = (721, 1155)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +110,7 @@ def load_claims(plaintext: bytes) -> dict[str, Any]:
         raise TokenError("malformed_token", f"Its claims are malformed: {error}.") from None
 
 
-def read_claims(claims: Mapping[str, Any]) -> AccessToken:
+def read_claims(claims: dict[str, Any]) -> AccessToken:
     """Check the claims' forms (not their times: see :meth:`Lifetime.check`).
 
     :raises TokenError: ``malformed_token``.
@@ -134,7 +133,7 @@ def read_claims(claims: Mapping[str, Any]) -> AccessToken:
 
 
 def _text(
-    claims: Mapping[str, Any], name: str, form: re.Pattern[str], *, required: bool = False
+    claims: dict[str, Any], name: str, form: re.Pattern[str], *, required: bool = False
 ) -> str:
     value = claims.get(name)
     if value is None and not required:
@@ -144,7 +143,7 @@ def _text(
     return value
 
 
-def _urls(claims: Mapping[str, Any]) -> tuple[str, ...]:
+def _urls(claims: dict[str, Any]) -> tuple[str, ...]:
     urls = claims.get("endpoints")
     if not isinstance(urls, list) or not all(isinstance(url, str) for url in urls):
         raise ValueError("`endpoints` is no list of URLs")
@@ -153,19 +152,19 @@ def _urls(claims: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(urls)
 
 
-def _subscription(claims: Mapping[str, Any]) -> str:
+def _subscription(claims: dict[str, Any]) -> str:
     value = _text(claims, "subscriptionDid", _SUBSCRIPTION)
     return value[-64:].lower()
 
 
-def _erc_type(claims: Mapping[str, Any]) -> int | None:
+def _erc_type(claims: dict[str, Any]) -> int | None:
     value = claims.get("ercType")
-    if isinstance(value, bool) or value not in _ERC_TYPES:
-        raise ValueError("`ercType` is neither 721 nor 1155")
-    return None if value is None else int(value)
+    if value is None or (type(value) is int and value in _ERC_TYPES):
+        return value
+    raise ValueError("`ercType` is neither 721 nor 1155")
 
 
-def _credential(claims: Mapping[str, Any]) -> UpstreamCredential:
+def _credential(claims: dict[str, Any]) -> UpstreamCredential:
     headers = claims.get("headers")
     if headers is None:
         return UpstreamCredential()

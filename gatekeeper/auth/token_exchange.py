@@ -1,8 +1,8 @@
 """The ``exchange`` checker: another server gives a token for what a request presents.
 
-The credential is the value of some header fields, ``a:b:c``. The server is asked about it once, with
-``X-Userinfo: a:b:c``; a 200's body is the token, which goes upstream in a header field with every
-request until it expires. An entry of the token cache that is set to ``"0"`` shuts a caller out.
+The credential is the value of some header fields, ``a:b:c``. The server is asked about it once,
+with ``X-Userinfo: a:b:c``; a 200's body is the token, which goes upstream in a header field with
+every request until it expires. An entry of the token cache that is ``"0"`` shuts a caller out.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from hashlib import sha256
 from math import isfinite
 from pathlib import Path
@@ -51,6 +52,7 @@ _USERINFO: Final = b"X-Userinfo"
 _FIELD: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^`|~-]{1,64}")  # RFC 9110, 5.6.2, without "_"
 _TOKEN: Final = re.compile(rb"[!-~]{1,%d}" % LONGEST)
 _FINGERPRINT: Final = 32  # hex digits
+_GRANTS: Final = 4096
 
 _MALFORMED: Final = Deny("malformed_credentials", "The credentials are malformed.")
 _REFUSED: Final = Deny("refused", "You may not use this service.", 403)
@@ -154,6 +156,8 @@ class TokenExchangeChecker:
         self._cache: ITokenCache = cache or MemoryTokenCache(settings.ttl)
         self._seconds = seconds
         self._flights: SingleFlight[str, Verdict] = SingleFlight()
+        # A token is read once, not with every request that it goes upstream with.
+        self._grant = lru_cache(_GRANTS)(self._make_grant)
 
     @classmethod
     def configured(cls, name: str, settings: TokenExchangeSettings) -> TokenExchangeChecker:
@@ -254,7 +258,7 @@ class TokenExchangeChecker:
             raise HttpError("the token has expired already")
         return token
 
-    def _grant(self, key: str, credential: bytes, token: str) -> Grant:
+    def _make_grant(self, key: str, credential: bytes, token: str) -> Grant:
         claims = _claims(token)
         user = claims.get("sub")
         if not is_name(user):

@@ -60,7 +60,7 @@ class TrustChecker:
                 raise ConfigurationError(
                     [Problem("", "`allowed` is a list of field names, without `_` in them")]
                 )
-            if not _trustworthy(name.encode().lower()):
+            if not trustworthy(name.encode().lower()):
                 raise ConfigurationError([Problem("", f"`{name}` cannot be a trusted header")])
         return cls(frozenset(name.encode().lower() for name in names))
 
@@ -93,12 +93,13 @@ class TrustChecker:
             if self._allowed is not None and name not in self._allowed:
                 continue
             # Connection may name fields of its own hop, but cannot take an identity away.
-            if _trustworthy(name) and (name not in of_connection or classify(name)[1] == RESERVED):
+            if trustworthy(name) and (name not in of_connection or classify(name)[1] == RESERVED):
                 kept.setdefault(name, value)
         return kept
 
 
-def _trustworthy(name: bytes) -> bool:
+def trustworthy(name: bytes) -> bool:
+    """Whether a field (its name in lower case) may go upstream as somebody else's word."""
     return (
         classify(name)[1] in (KEEP, RESERVED)
         and b"_" not in name

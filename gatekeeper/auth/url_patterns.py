@@ -36,7 +36,7 @@ class OriginUrl(NamedTuple):
 class UrlPattern:
     """A pattern, ready to match; ``text`` is as it was given."""
 
-    text: str
+    text: str = field(repr=False)  # a query may hold a secret
     origin: OriginUrl
     path: PathPattern = field(repr=False, compare=False)
 
@@ -106,13 +106,13 @@ class OpenedUrls:
         """See :class:`~gatekeeper.auth.interfaces.Opens`."""
         for pattern in self.patterns:
             if pattern.is_at(host, port) and matches_path(pattern, path):
-                backend = self.backend
-                at_backend = backend is not None and backend.origin == pattern.origin
-                return Opened(
-                    *pattern.origin,
-                    backend.authorization if backend and at_backend else self.authorization,
-                )
+                return Opened(*pattern.origin, self._authorization(pattern.origin))
         return None
+
+    def _authorization(self, origin: OriginUrl) -> bytes | None:
+        if self.backend is not None and self.backend.origin == origin:
+            return self.backend.authorization
+        return self.authorization
 
 
 @dataclass(frozen=True, slots=True)

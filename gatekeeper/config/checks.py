@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from gatekeeper.config.checkers import CheckerTypes
+from gatekeeper.config.checkers import CheckerTable, CheckerTypes
 from gatekeeper.config.drafts import Draft, draft, drafts, sound
 from gatekeeper.config.messages import path_of, suggestion
 from gatekeeper.config.model import Demo, Listener, Management, Section, Service
+from gatekeeper.config.needs import unmet_needs
 from gatekeeper.config.values import Address, check_name, parse_bind
 from gatekeeper.errors import ConfigurationError, Problem
 
@@ -45,8 +46,13 @@ class Drafts:
         )
 
 
-def cross_check(raw: Mapping[str, Any], types: CheckerTypes) -> Iterator[Problem]:
-    """Everything that is wrong between the tables of a raw tree (see :meth:`Drafts.of`)."""
+def cross_check(
+    raw: Mapping[str, Any], types: CheckerTypes, checkers: Mapping[str, CheckerTable]
+) -> Iterator[Problem]:
+    """Everything that is wrong between the tables of a raw tree (see :meth:`Drafts.of`).
+
+    ``checkers`` are the ``[checkers.NAME]`` tables that could be read.
+    """
     tables = Drafts.of(raw)
     yield from _repeated_names(tables.listeners)
     yield from _repeated_names(tables.services)
@@ -54,7 +60,7 @@ def cross_check(raw: Mapping[str, Any], types: CheckerTypes) -> Iterator[Problem
     yield from _keys_of_another_role(tables.listeners)
     yield from _unknown_listeners(tables)
     yield from _unusable_checkers(tables, types)
-    yield from _trust_without_peers(tables)
+    yield from unmet_needs(tables.listeners, tables.services, checkers)
     yield from _conflicting_services(tables)
     yield from _actions_beside_others(tables.services)
     yield from _open_management(tables.management)
@@ -160,32 +166,6 @@ def _unusable_url(path: str, url: str, types: CheckerTypes) -> Iterator[Problem]
     except ConfigurationError as error:
         for problem in error.problems:
             yield Problem(f"{path}.{problem.path}" if problem.path else path, problem.message)
-
-
-def _trust_without_peers(tables: Drafts) -> Iterator[Problem]:
-    """`trust://` believes what the peer says, so it needs to be said who the peer may be."""
-    for path, listener in sound(tables.listeners, "checkers", "trusted_peers"):
-        for i, entry in enumerate(listener.checkers or ()):
-            if _trusts(entry) and not listener.trusted_peers:
-                yield Problem(f"{path}.checkers[{i}]", "`trust://` needs `trusted_peers`")
-    gateways = [
-        (path, listener)
-        for path, listener in sound(tables.listeners, "name", "role", "trusted_peers")
-        if listener.role == "gateway"
-    ]
-    for path, service in sound(tables.services, "checkers", "listeners"):
-        for i, entry in enumerate(service.checkers):
-            if not _trusts(entry):
-                continue
-            for where, gateway in gateways:
-                found = service.listeners is None or gateway.name in service.listeners
-                if found and not gateway.trusted_peers:
-                    message = f"`trust://` needs `trusted_peers` in {where} (`{gateway.name}`)"
-                    yield Problem(f"{path}.checkers[{i}]", message)
-
-
-def _trusts(entry: str) -> bool:
-    return entry.partition("://")[:2] == ("trust", "://")
 
 
 def _conflicting_services(tables: Drafts) -> Iterator[Problem]:

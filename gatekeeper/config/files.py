@@ -50,6 +50,10 @@ def _state_dir(value: Any) -> Iterator[Problem]:
 
 def _tls(tls: Draft[TLS]) -> Iterator[Problem]:
     yield from _pairs([tls])
+    for path, table in sound([tls], "client_ca"):
+        yield from _unreadable(f"{path}.client_ca", table.client_ca)
+        if table.client_ca is None and "client_certificates" in table.model_fields_set:
+            yield Problem(f"{path}.client_certificates", "belongs beside `client_ca`")
     for path, table in sound([tls], "certificate", "key", "self_signed"):
         given = {"certificate": table.certificate, "key": table.key}
         missing = [name for name, file in given.items() if file is None]

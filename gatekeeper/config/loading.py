@@ -49,7 +49,7 @@ def load(
     except ValidationError as error:
         problems += problems_of(error, Settings)
     problems += check_files(tree)
-    problems += cross_check(tree, checker_types)
+    problems += cross_check(tree, checker_types, tables if isinstance(tables, dict) else {})
     problems = secrets.problems + secrets.mask(_beside(problems, secrets.problems))
     if problems or settings is None:
         raise ConfigurationError(problems, str(path))

@@ -186,6 +186,16 @@ class TLS(Section):
         default=(),
         description="More certificates, chosen by the names in them (server name indication).",
     )
+    client_ca: Path | None = Field(
+        default=None,
+        description="PEM file of the authorities that clients' certificates are verified with; "
+        "clients are asked for none if left out.",
+    )
+    client_certificates: Literal["optional", "required"] = Field(
+        default="required",
+        description="With `client_ca`: `required`, who has none is refused; `optional`, the "
+        "checkers decide.",
+    )
 
 
 class Listener(Section):

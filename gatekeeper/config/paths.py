@@ -42,8 +42,8 @@ def absolute_in_table(
 def _absolute(annotation: Any, value: Any, base: Path) -> Any:
     if isinstance(value, str):
         kinds = list(alternatives(annotation))
-        # Where a plain string is allowed too (a URL or a file), only the model can tell.
-        is_path = Path in kinds and str not in kinds
+        # Where a plain string is allowed too, it is a URL.
+        is_path = Path in kinds and (str not in kinds or "://" not in value)
         return str(absolute(value, base)) if is_path else value
     if isinstance(value, list) and (item := item_of(annotation)) is not None:
         return [_absolute(item, element, base) for element in value]

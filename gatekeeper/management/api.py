@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 
 from klein import Klein
@@ -16,19 +14,26 @@ from twisted.web.resource import IResource
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from gatekeeper.errors import Refusal
+from gatekeeper.management.answers import answer, refuse
 from gatekeeper.management.health import Readiness, Report
-from gatekeeper.replies import make_reply
+from gatekeeper.management.keyvals import ROOT, Keyvals
 
 
 class ManagementAPI:
-    """``/healthz`` and ``/readyz``; everything else is a problem document (RFC 9457)."""
+    """``/healthz`` and ``/readyz``; everything else is a problem document (RFC 9457).
+
+    ``keyvals`` are the token caches' calls, which are not there if left out.
+    """
 
     app = Klein()
     _log = Logger()
 
-    def __init__(self, readiness: Readiness, clock: IReactorTime) -> None:
+    def __init__(
+        self, readiness: Readiness, clock: IReactorTime, keyvals: Keyvals | None = None
+    ) -> None:
         self._readiness = readiness
         self._clock = clock
+        self._keyvals = keyvals or Keyvals({}, None)
 
     def resource(self) -> IResource:
         """The root of the site."""
@@ -38,21 +43,26 @@ class ManagementAPI:
     @app.route("/healthz", methods=["GET"])
     def healthz(self, request: IRequest) -> bytes:
         """The process runs: 200, always."""
-        return _answer(request, HTTPStatus.OK, {"status": "ok"})
+        return answer(request, HTTPStatus.OK, {"status": "ok"})
 
     @app.route("/readyz", methods=["GET"])
     def readyz(self, request: IRequest) -> Deferred[bytes]:
         """200 if requests may be sent here, else 503; and what each check says."""
         return self._readiness.report(self._clock).addCallback(_readiness_answer, request)
 
+    @app.route(ROOT, branch=True)
+    def keyvals(self, request: IRequest) -> IResource:
+        """The token caches."""
+        return self._keyvals.resource()
+
     @app.handle_errors(HTTPException)
     def no_such_thing(self, request: IRequest, failure: Failure) -> bytes:
         """404 or 405. (A redirection to a tidier path is a 404: ask for the right one.)"""
         error = failure.value
         if not isinstance(error, MethodNotAllowed):
-            return _refused(request, Refusal("not_found", "There is nothing here.", status=404))
+            return refuse(request, Refusal("not_found", "There is nothing here.", status=404))
         allowed = ", ".join(sorted(error.valid_methods or ()))
-        return _refused(
+        return refuse(
             request,
             Refusal(
                 "method_not_allowed",
@@ -66,7 +76,7 @@ class ManagementAPI:
     def failed(self, request: IRequest, failure: Failure) -> bytes:
         """500: our fault, told to the log."""
         self._log.failure("The management API failed", failure)
-        return _refused(request, Refusal("internal_error", "See the log.", status=500))
+        return refuse(request, Refusal("internal_error", "See the log.", status=500))
 
 
 def _readiness_answer(report: Report, request: IRequest) -> bytes:
@@ -76,24 +86,4 @@ def _readiness_answer(report: Report, request: IRequest) -> bytes:
         for name, problem in report.problems.items()
     }
     code = HTTPStatus.OK if report.ready else HTTPStatus.SERVICE_UNAVAILABLE
-    return _answer(request, code, {"status": status, "checks": checks})
-
-
-def _refused(request: IRequest, refusal: Refusal) -> bytes:
-    reply = make_reply(refusal, request.requestHeaders.getRawHeaders(b"accept", []))
-    return _write(request, reply.status, reply.fields, reply.body)
-
-
-def _answer(request: IRequest, status: HTTPStatus, document: Mapping[str, object]) -> bytes:
-    fields = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
-    return _write(request, status, fields, json.dumps(document).encode("ascii") + b"\n")
-
-
-def _write(
-    request: IRequest, status: int, fields: Iterable[tuple[bytes, bytes]], body: bytes
-) -> bytes:
-    request.setResponseCode(status)
-    request.setHeader(b"content-length", b"%d" % len(body))
-    for name, value in fields:
-        request.setHeader(name, value)
-    return body
+    return answer(request, code, {"status": status, "checks": checks})

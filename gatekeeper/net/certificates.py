@@ -50,7 +50,7 @@ class CertificateFiles:
         self._path = path
         self._make_context = make_context
         # Taken before reading: a change that happens while we read is seen afterwards.
-        self._signature = file_signature(certificate, key)
+        self._signature: Signature | None = file_signature(certificate, key)
         self._refused: Signature | None = None
         self.loaded = self._load()
 
@@ -81,6 +81,10 @@ class CertificateFiles:
             fingerprint=self.loaded.fingerprint,
         )
         return True
+
+    def renew(self) -> None:
+        """Take the pair for changed: what ``make_context`` makes has become another."""
+        self._signature = None
 
     def _load(self) -> Loaded:
         at_certificate, at_key = f"{self._path}.certificate", f"{self._path}.key"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ssl
 import sys
+from collections.abc import Callable
 from itertools import cycle, islice
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from twisted.logger import Logger
 from gatekeeper.config.model import TLS
 from gatekeeper.errors import ConfigurationError, Problem
 from gatekeeper.net.certificates import CertificateFiles, Loaded, Signature, file_signature
+from gatekeeper.net.client_ca import ClientAuthorities
 from gatekeeper.net.selfsigned import ensure_self_signed
 
 PROTOCOLS = ["http/1.1"]
@@ -57,15 +59,19 @@ class ServerTLS:
     by name, so that new certificates are served without listening anew. Connections that are
     open keep what they have. ``fingerprint`` is the default certificate's.
 
+    With ``client_ca`` clients are asked for a certificate; one that is shown and no good ends the
+    handshake. New authorities hold for new connections, sessions from before do not count.
+
     :raises ConfigurationError: with *all* certificates that cannot be served; paths such as
-        ``tls.key`` and ``tls.sni[2].certificate``.
+        ``tls.key`` and ``tls.sni[2].certificate``, or ``tls.client_ca``.
     """
 
     def __init__(self, settings: TLS, state_dir: Path, listener_name: str) -> None:
-        self._certificates = _open_certificates(settings, state_dir)
+        self._clients = _open_client_ca(settings)
+        self._certificates = _open_certificates(settings, state_dir, self._make_context)
         self._turn = cycle(self._certificates)
         self._names = self._index()
-        self.context = _server_context()
+        self.context = self._make_context()
         self.context.sni_callback = self._choose
         _log.info(
             "Listener {listener}: certificate's SHA-256 fingerprint {fingerprint}",
@@ -84,6 +90,9 @@ class ServerTLS:
         To be called about every second. Each call looks at a bounded number, in turn. Files that
         cannot be used are logged, and the certificate that is in use stays.
         """
+        if self._clients is not None and self._clients.reload_if_changed():
+            for files in self._certificates:
+                files.renew()
         turn = islice(self._turn, min(CHECKED_AT_ONCE, len(self._certificates)))
         changed = [files for files in turn if files.reload_if_changed()]
         if changed:
@@ -93,10 +102,19 @@ class ServerTLS:
     def _index(self) -> Names:
         return Names([files.loaded for files in self._certificates])
 
+    def _make_context(self) -> ssl.SSLContext:
+        context = _server_context()
+        if self._clients is not None:
+            self._clients.prepare(context)
+        return context
+
     def _choose(
         self, connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, _: ssl.SSLContext
-    ) -> None:
+    ) -> int | None:
+        if self._clients is not None and self._clients.outdates(connection):
+            return ssl.ALERT_DESCRIPTION_HANDSHAKE_FAILURE
         connection.context = self._names.find(name)
+        return None
 
 
 def ignore_malformed_server_names() -> None:
@@ -117,7 +135,15 @@ def ignore_malformed_server_names() -> None:
     sys.unraisablehook = report
 
 
-def _open_certificates(settings: TLS, state_dir: Path) -> list[CertificateFiles]:
+def _open_client_ca(settings: TLS) -> ClientAuthorities | None:
+    if settings.client_ca is None:
+        return None
+    return ClientAuthorities(settings.client_ca, settings.client_certificates == "required")
+
+
+def _open_certificates(
+    settings: TLS, state_dir: Path, make_context: Callable[[], ssl.SSLContext]
+) -> list[CertificateFiles]:
     pairs: list[tuple[Path, Path, str]] = []
     if settings.certificate is not None and settings.key is not None:
         pairs.append((settings.certificate, settings.key, "tls"))
@@ -131,7 +157,7 @@ def _open_certificates(settings: TLS, state_dir: Path) -> list[CertificateFiles]
     problems: list[Problem] = []
     for certificate, key, path in pairs:
         try:
-            opened.append(CertificateFiles(certificate, key, path, _server_context))
+            opened.append(CertificateFiles(certificate, key, path, make_context))
         except ConfigurationError as error:
             problems.extend(error.problems)
     if problems:

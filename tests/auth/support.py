@@ -37,6 +37,7 @@ def credentials(
     service: str = "acme",
     client: str = "192.0.2.1",
     peer_trusted: bool = False,
+    trace_id: str = "",
 ) -> Credentials:
     return Credentials(
         presented=presented,
@@ -47,6 +48,7 @@ def credentials(
         peer=client,
         client=client,
         peer_trusted=peer_trusted,
+        trace_id=trace_id,
     )
 
 

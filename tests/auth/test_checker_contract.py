@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface.verify import verifyObject
 
 from gatekeeper.auth.api_key import ApiKeyChecker
 from gatekeeper.auth.basic import BasicChecker
 from gatekeeper.auth.cache import VerdictCache
 from gatekeeper.auth.chain import Chain
+from gatekeeper.auth.encodings import Legacy
+from gatekeeper.auth.grpc_checker import CallFailedError, GrpcChecker, Headers, Question
 from gatekeeper.auth.hashing import HashingQueue
 from gatekeeper.auth.interfaces import (
     CLIENT,
@@ -53,13 +56,17 @@ SECRET = "s3cr3tValue"
 
 @dataclass
 class Subject:
-    """A checker, credentials that it takes, and what it must never show."""
+    """A checker, credentials that it takes, and what it must never show.
+
+    ``open``: it grants to everybody. ``decides``: it leaves nothing to others.
+    """
 
     checker: IChecker
     good: Credentials
     secrets: tuple[str, ...]
     threads: ManualThreads
     open: bool = False
+    decides: bool = False
 
     def ask(self, presented: Credentials) -> Verdict:
         results = outcome(self.checker.check(presented))
@@ -86,6 +93,13 @@ def _api_key(threads: ManualThreads, directory: Path) -> Subject:
     return Subject(checker, credentials(good_token()), (KEY,), threads)
 
 
+def _api_key_legacy(threads: ManualThreads, directory: Path) -> Subject:
+    path = directory / "legacy-keys"
+    path.write_text(KEYS)
+    checker = ApiKeyChecker("keys", KeyFile(path), lambda: NOW, Legacy(), forbids=True)
+    return Subject(checker, credentials(good_token()), (KEY,), threads)
+
+
 def _secret(threads: ManualThreads, directory: Path) -> Subject:
     checker = SecretChecker.from_url(f"secret://{SECRET}?user_id=ops")
     return Subject(checker, credentials(f"Bearer {SECRET}".encode()), (SECRET,), threads)
@@ -102,6 +116,27 @@ def _trust_some(threads: ManualThreads, directory: Path) -> Subject:
     return Subject(checker, trusted, (), threads)
 
 
+class _Callers:
+    """The service behind ``grpc://``: it knows one caller."""
+
+    def authenticate(self, question: Question) -> Deferred[Headers]:
+        if ("authorization", f"Bearer {SECRET}") in question.headers:
+            return succeed([("x-sf-user-id", "u")])
+        return fail(CallFailedError("UNAUTHENTICATED"))
+
+    def health(self) -> Deferred[str]:
+        return succeed("SERVING")
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def _grpc(threads: ManualThreads, directory: Path) -> Subject:
+    checker = GrpcChecker("auth.test:9000", _Callers())
+    good = credentials(f"Bearer {SECRET}".encode())
+    return Subject(checker, good, (SECRET,), threads, decides=True)
+
+
 def _null(threads: ManualThreads, directory: Path) -> Subject:
     return Subject(NullChecker(), credentials(), (), threads, open=True)
 
@@ -109,10 +144,12 @@ def _null(threads: ManualThreads, directory: Path) -> Subject:
 MAKERS: list[Callable[[ManualThreads, Path], Subject]] = [
     _basic,
     _api_key,
+    _api_key_legacy,
     _secret,
     _trust,
     _trust_some,
     _null,
+    _grpc,
 ]
 
 
@@ -168,7 +205,7 @@ SETTINGS = settings(
 
 def test_every_plugin_has_a_subject() -> None:
     found = find_plugins()
-    builtin = {"basic", "api-key", "secret", "trust", "null"}
+    builtin = {"basic", "api-key", "secret", "trust", "null", "grpc"}
     assert set(found.types) | set(found.schemes) == builtin
     for plugin in {**found.types, **found.schemes}.values():
         assert verifyObject(ICheckerPlugin, plugin)
@@ -190,7 +227,7 @@ def test_it_grants_what_it_should(subject: Subject) -> None:
 
 def test_it_abstains_where_nothing_is_presented(subject: Subject) -> None:
     verdict = subject.ask(credentials(b"", ((b"x-sf-user-id", b"root"),)))
-    assert isinstance(verdict, Grant if subject.open else Abstain)
+    assert isinstance(verdict, Grant if subject.open else Deny if subject.decides else Abstain)
 
 
 @SETTINGS
@@ -261,6 +298,8 @@ def test_in_a_chain_it_lets_others_have_their_turn(subject: Subject) -> None:
     """Credentials of a kind that no built-in checker knows reach whoever comes after."""
     last = SecretChecker.from_url("secret://for-the-last?user_id=last")
     chain = Chain("acme", [subject.checker, last], VerdictCache(9, 300, 5))
+    if subject.decides:
+        chain = Chain("acme", [last, subject.checker], VerdictCache(9, 300, 5))
     decision = chain.check(credentials(b"Bearer for-the-last"))
     assert decision == Grant(consumed=False) if subject.open else isinstance(decision, Grant)
     assert isinstance(decision, Grant)

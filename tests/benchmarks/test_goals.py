@@ -44,6 +44,12 @@ def test_more_may_be_better(value: float, reached: bool) -> None:
     assert Outcome(goal, None, None, value).reached(goal.first) is reached
 
 
+@pytest.mark.parametrize(("others", "told"), [(0.5, True), (0.01, False), (None, False)])
+def test_a_row_in_which_something_else_ran_is_told(others: float | None, told: bool) -> None:
+    found = results(Figure("tls", "nginx", "µs/request", (20.0,), others=others))
+    assert ("too high, in: tls" in as_text({}, found, [])) is told
+
+
 def test_what_is_missing_is_in_the_text_with_its_reason() -> None:
     found = results()
     found.miss("tls", "nginx", "nginx is not installed")

@@ -28,7 +28,7 @@ def test_a_checkers_paths_are_found_by_their_annotations() -> None:
     table = {
         "file": "keys",
         "more": ["more", "/even/more", 1],
-        "source": "a-path-or-a-url",
+        "source": "a-path-where-a-url-may-stand",
         "secret": "not-a-path",
         "unknown": "key",
     }
@@ -36,11 +36,13 @@ def test_a_checkers_paths_are_found_by_their_annotations() -> None:
         "file": "/etc/gatekeeper/keys",
         "fallback": "/etc/gatekeeper/fallback.keys",
         "more": ["/etc/gatekeeper/more", "/even/more", 1],
-        "source": "a-path-or-a-url",
+        "source": "/etc/gatekeeper/a-path-where-a-url-may-stand",
         "secret": "not-a-path",
         "unknown": "key",
     }
     assert table["file"] == "keys"
+    url = {**table, "source": "https://example.com/keys"}
+    assert absolute_in_table(KeySettings, url, BASE)["source"] == "https://example.com/keys"
 
 
 def test_paths_in_tables_in_tables() -> None:

@@ -42,6 +42,7 @@ def etc(tmp_path: Path) -> Path:
         "api.example.com.pem",
         "api.example.com.key",
         "internal-ca.pem",
+        "clients-ca.pem",
     ):
         (tmp_path / "tls" / name).touch()
     (tmp_path / "api.properties").touch()

@@ -15,8 +15,6 @@ from tests.e2e.setup import PLAIN, USER, curl
 from tests.hostile.raw import BrokenTransferError, Client
 from tests.origin import Conversation, Origin
 
-CONFIGURATION = PLAIN + "timeouts.drain = 20.0\n"
-
 
 @pytest.mark.parametrize("daemonized", [False, True])
 def test_start_serve_stop(tmp_path: Path, origin: Origin, daemonized: bool) -> None:
@@ -82,7 +80,7 @@ def test_sigterm_drains(tmp_path: Path, origin: Origin, daemonized: bool) -> Non
         conversation.send(b"-last")
 
     origin.on["/slow"] = slow
-    daemon = Daemon(tmp_path, CONFIGURATION, daemonized=daemonized, ports={"origin": origin.port})
+    daemon = Daemon(tmp_path, PLAIN, daemonized=daemonized, ports={"origin": origin.port})
     with daemon, Client(daemon.address("gateway")) as busy, Client(
         daemon.address("gateway")
     ) as idle, Client(daemon.address("proxy")) as fresh:

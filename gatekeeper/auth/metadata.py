@@ -1,0 +1,169 @@
+"""What a Nevermined marketplace knows of a service: its DDO (the document behind a DID).
+
+``GET {marketplace_url}/api/v1/metadata/assets/ddo/{did}``.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, succeed
+
+from gatekeeper.auth.flight import SingleFlight
+from gatekeeper.auth.http_client import Answer, Asks, HttpError
+from gatekeeper.auth.jose import load_object
+from gatekeeper.auth.url_patterns import MAX_PATTERNS, UrlPattern, compile_usable
+
+#: Of a document, in bytes.
+MAX_DOCUMENT: Final = 1 << 20
+
+_PATH: Final = "/api/v1/metadata/assets/ddo/"
+#: A document that is not there may be soon.
+_MISSING_TTL: Final = 30.0
+_ABSENT: Final = frozenset({404, 410})
+
+# 256 bits are 50 digits of base 36 at the most. An id is a digest: it does not begin with as many
+# zeros as would make it shorter than 32 digits, and so `www` is not taken for one.
+_ENCODED_ID: Final = re.compile(r"[1-9a-z][0-9a-z]{31,49}")
+
+
+def decode_did(label: str) -> str | None:
+    """The DID that a host name's label stands for: its id in base 36; None where it is none.
+
+    The id is written with all of its 64 hex digits, zeros at the beginning as well.
+    """
+    if not _ENCODED_ID.fullmatch(label):
+        return None
+    number = int(label, 36)
+    return f"did:nv:{number:064x}" if number < 1 << 256 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Ddo:
+    """A service's document, as far as it matters here.
+
+    ``owner`` is an address, empty where there is none. ``open_urls`` need no token.
+    """
+
+    did: str
+    owner: str
+    open_urls: tuple[UrlPattern, ...]
+
+
+class MetadataClient:
+    """Asks a marketplace, and remembers what it said.
+
+    :param url: the marketplace's, with or without a ``/`` at the end.
+    :param client: what asks.
+    :param ttl: seconds that a document is believed.
+    :param size: documents kept; what was not asked for the longest goes first.
+    :param monotonic: seconds of a clock that nobody sets.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        client: Asks,
+        ttl: float = 300.0,
+        size: int = 1000,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._url = url.rstrip("/") + _PATH
+        self._client = client
+        self._ttl = ttl
+        self._size = size
+        self._monotonic = monotonic
+        self._known: OrderedDict[str, tuple[Ddo | None, float]] = OrderedDict()
+        self._flights: SingleFlight[str, Ddo | None] = SingleFlight()
+
+    def __repr__(self) -> str:
+        return f"<MetadataClient {self._url!r}: {len(self._known)} known>"
+
+    def find(self, did: str, client: str = "") -> Deferred[Ddo | None]:
+        """The document of a DID (in lower case), None where there is none.
+
+        ``client`` is the address of whoever it is for. The Deferred fails with
+        :class:`~gatekeeper.auth.http_client.HttpError` where the marketplace does not say.
+        """
+        known = self._known.get(did)
+        if known is not None:
+            if self._monotonic() < known[1]:
+                self._known.move_to_end(did)
+                return succeed(known[0])
+            del self._known[did]
+        return self._flights.join(did) or self._flights.lead(did, self._ask(did, client))
+
+    def close(self) -> None:
+        """Keep no connection."""
+        self._client.close()
+
+    def _ask(self, did: str, client: str) -> Deferred[Ddo | None]:
+        def read(answer: Answer) -> Ddo | None:
+            return read_answer(answer, did)
+
+        asked = self._client.ask(
+            "GET", self._url + did, read, fields={b"accept": b"application/json"}, client=client
+        )
+        return asked.addCallback(self._keep, did)
+
+    def _keep(self, found: Ddo | None, did: str) -> Ddo | None:
+        if len(self._known) >= self._size:
+            self._known.popitem(last=False)
+        ttl = min(self._ttl, _MISSING_TTL) if found is None else self._ttl
+        self._known[did] = (found, self._monotonic() + ttl)
+        return found
+
+
+def read_answer(answer: Answer, did: str) -> Ddo | None:
+    """The document in a marketplace's answer about ``did``; None: it says that there is none.
+
+    :raises HttpError: it is no such answer.
+    """
+    if answer.status in _ABSENT:
+        return None
+    if answer.status != 200:
+        raise HttpError(f"the answer is {answer.status}")
+    try:
+        document = load_object(answer.body)
+    except ValueError as error:
+        raise HttpError(f"the answer is no document: {error}") from None
+    if str(document.get("id", did)).lower() != did:
+        raise HttpError("the answer is another document")
+    return Ddo(did, _owner(document), _open_urls(document))
+
+
+def service_of(document: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    """The first entry under ``service`` of this type; empty where there is none."""
+    services = document.get("service")
+    for service in services if isinstance(services, list) else ():
+        if isinstance(service, dict) and service.get("type") == kind:
+            return service
+    return {}
+
+
+def _inside(document: Any, *steps: str) -> Any:
+    for step in steps:
+        document = document.get(step) if isinstance(document, dict) else None
+    return document
+
+
+def _owner(document: Mapping[str, Any]) -> str:
+    """Who made the document, or else whose key is the first in it."""
+    keys = document.get("publicKey")
+    first = keys[0] if isinstance(keys, list) and keys else None
+    for owner in (_inside(document, "proof", "creator"), _inside(first, "owner")):
+        if isinstance(owner, str) and re.fullmatch(r"[!-~]{1,128}", owner):
+            return owner
+    return ""
+
+
+def _open_urls(document: Mapping[str, Any]) -> tuple[UrlPattern, ...]:
+    metadata = service_of(document, "metadata")
+    found = _inside(metadata, "attributes", "main", "webService", "openEndpoints")
+    urls = found if isinstance(found, list) else []
+    return compile_usable(url for url in urls[:MAX_PATTERNS] if isinstance(url, str))
