@@ -44,7 +44,7 @@ class ClientSide(Protocol):
         self,
         status: int,
         reason: bytes,
-        fields: Fields,
+        lines: list[bytes],
         length: int | None,
         body: bytes,
         done: bool,

@@ -28,16 +28,17 @@ MOST_DIGITS = 12  # of N in /bytes/N: just under a terabyte
 _BLOCK = b"gatekeeper demo\n" * 4096
 
 
-def prepare(settings: Settings, echo: Callable[[str], None]) -> Settings:
+def prepare(settings: Settings, echo: Callable[[str], None], *, create: bool = True) -> Settings:
     """Make the demo's user and key where they are missing, and let the user in.
 
     Returns the settings with the user added to the checker ``demo.users``; without ``[demo]`` they
     are returned as they are. ``echo`` gets a line to show: the secrets once, when they are made,
     as shell variables; afterwards only where they are kept: the password's hash in ``demo.json``
-    in ``state_dir``, the key in ``demo.keys_file``, both with mode 0600.
+    in ``state_dir``, the key in ``demo.keys_file``, both with mode 0600. Without ``create`` nothing
+    is made.
 
-    :raises ConfigurationError: the files cannot be read or written, or the checker is not there
-        or has such a user already.
+    :raises ConfigurationError: the files cannot be read or written (without ``create``: are not
+        there), or the checker is not there or has such a user already.
     """
     demo = settings.demo
     if demo is None:
@@ -48,7 +49,10 @@ def prepare(settings: Settings, echo: Callable[[str], None]) -> Settings:
     users = table.settings.users
     if NAME in users:
         raise _problem("demo.users", f"the checker `{demo.users}` has a user `{NAME}` already")
-    password_hash = _user_and_key(settings.state_dir / "demo.json", demo.keys_file, echo)
+    user_file = settings.state_dir / "demo.json"
+    if not (create or (user_file.exists() and demo.keys_file.exists())):
+        raise _problem("demo", "the daemon makes its user and key, and has not been started yet")
+    password_hash = _user_and_key(user_file, demo.keys_file, echo)
     with_user = table.settings.model_copy(update={"users": {**users, NAME: password_hash}})
     checkers = {**settings.checkers, demo.users: replace(table, settings=with_user)}
     return settings.model_copy(update={"checkers": checkers})

@@ -20,7 +20,7 @@ from gatekeeper.auth.interfaces import Credentials, Deny, Grant, Opened, Opens, 
 from gatekeeper.errors import Refusal, UpstreamError
 from gatekeeper.forwarding import trace_id, upstream_head
 from gatekeeper.http.bodies import chunk, last_chunk
-from gatekeeper.http.fields import Fields, encode
+from gatekeeper.http.fields import Fields, field_lines
 from gatekeeper.http.heads import RequestHead, ResponseHead
 from gatekeeper.replies import make_reply, unauthorized
 
@@ -164,7 +164,7 @@ class Exchange:
         if meter is not None and meter.full:
             raise Refusal("usage_full", "usage cannot be counted now", status=503, fields=_RETRY)
         self.authorized = True
-        self._forward()
+        self.forward()
 
     def _open(self, opens: Opens) -> Opened:
         """What of a grant's URLs this request is. A tunnel cannot be held to any."""
@@ -176,7 +176,7 @@ class Exchange:
             raise Refusal("not_opened", "the token does not open this URL", status=403)
         return opened
 
-    def _forward(self) -> None:
+    def forward(self) -> None:
         """Get a connection to where the request goes.
 
         :raises Refusal: 403 or 502 where there is none.
@@ -252,16 +252,16 @@ class Exchange:
         self.status = self.upstream_status = head.status
         self.bytes_out = len(payload)
         self.responding = True
-        fields = head.fields
-        fields.append((b"via", self.plane.via))
-        fields.append((b"x-request-id", self.id))
+        lines = head.lines
+        lines.append(b"via: " + self.plane.via)
+        lines.append(b"x-request-id: " + self.id)
         client = self.client
         if done:
             self.upstream = None
             self.finish("ok")
         elif self.upstream is not None:
             client.transport.registerProducer(self.upstream.transport)
-        client.send_response(head.status, head.reason, fields, length, payload, done)
+        client.send_response(head.status, head.reason, lines, length, payload, done)
 
     def response_data(self, payload: bytes, done: bool, trailers: Fields) -> None:
         """More of the response's body."""
@@ -277,12 +277,12 @@ class Exchange:
         self.upstream = None
         self.status = self.upstream_status = 101
         self.responding = True
-        fields = [*head.fields, (b"connection", b"upgrade")]
+        lines = [b"HTTP/1.1 101 Switching Protocols", *head.lines, b"connection: upgrade"]
         if head.upgrade is not None:
-            fields.append((b"upgrade", head.upgrade))
+            lines.append(b"upgrade: " + head.upgrade)
         self.open_tunnel(
             upstream.transport,
-            b"HTTP/1.1 101 Switching Protocols\r\n%b\r\n" % encode(fields),
+            b"\r\n".join((*lines, b"", b"")),
             data,
             upstream.origin.timeouts.tunnel,
         )
@@ -319,7 +319,7 @@ class Exchange:
         ):
             self.retried = True
             try:
-                self._forward()
+                self.forward()
             except Refusal as refusal:
                 self.refuse(refusal)
             return
@@ -362,12 +362,16 @@ class Exchange:
         self.bytes_out = 0 if self.head.method == b"HEAD" else len(reply.body)
         self.responding = True
         self._let_go()
-        fields = [(b"date", self.plane.date()), *reply.fields, (b"x-request-id", self.id)]
+        lines = [
+            b"date: " + self.plane.date(),
+            *field_lines(reply.fields),
+            b"x-request-id: " + self.id,
+        ]
         self.finish(refusal.reason)
         if refusal.close:
             self.client.close()
         self.client.send_response(
-            reply.status, reply.phrase, fields, len(reply.body), reply.body, True
+            reply.status, reply.phrase, lines, len(reply.body), reply.body, True
         )
 
     def client_lost(self) -> None:

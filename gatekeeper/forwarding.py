@@ -37,10 +37,10 @@ def upstream_head(exchange: Exchange) -> bytes:
     forwarded = head.forwarded
     if grant.headers:
         names = {normalize(name) for name, _ in grant.headers}
-        forwarded = [field for field in forwarded if normalize(field[0]) not in names]
-    parts = [head.method, request.upstream_line]
-    for name, value in forwarded:
-        parts += (name, b": ", value, b"\r\n")
+        forwarded = [line for line in forwarded if normalize(line.partition(b":")[0]) not in names]
+    parts = [head.method, request.upstream_line, b"\r\n".join(forwarded)]
+    if forwarded:
+        parts.append(b"\r\n")
     parts.append(door.forwarding_fields(client.peer, head, request))
     request_id = exchange.id
     if head.traceparent is not None and _TRACEPARENT.fullmatch(head.traceparent):

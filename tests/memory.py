@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from contextvars import Context
+from typing import Any, NamedTuple, Self, TypeVarTuple
 
-from typing_extensions import Self
+Ts = TypeVarTuple("Ts")
 
 HIGH_WATER = 65536  # as uvloop has it
 LOW_WATER = 16384
@@ -311,9 +312,14 @@ class ManualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self.now
 
-    def call_soon(self, *args: Any, **kwargs: Any) -> asyncio.Handle:
+    def call_soon(
+        self,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: Context | None = None,
+    ) -> asyncio.Handle:
         self.scheduled += 1
-        return super().call_soon(*args, **kwargs)
+        return super().call_soon(callback, *args, context=context)
 
     async def create_connection(  # type: ignore[override]
         self,

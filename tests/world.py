@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from twisted.internet.defer import Deferred
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from zope.interface import implementer
 
 from gatekeeper.assembly import Assembly
 from gatekeeper.auth.cache import VerdictCache
@@ -48,6 +49,7 @@ SERVICE: Table = {"name": "shop", "to": "http://origin.example", "checkers": []}
 GUARDED: Table = {**SERVICE, "checkers": ["gate"]}
 
 
+@implementer(IChecker)
 class Gate:
     """A checker that says what the test wants, at once or, with ``answer = None``, later."""
 
@@ -97,6 +99,15 @@ class RecordingLog(AccessLog):
 
     def write(self, entry: AccessEntry) -> None:
         self.entries.append(entry)
+
+
+@implementer(ILogObserver)
+class Problems(list[LogEvent]):
+    """What an operator would have to look at."""
+
+    def __call__(self, event: LogEvent) -> None:
+        if "log_failure" in event or event["log_level"].name in ("error", "critical"):
+            self.append(event)
 
 
 class CountingPlane(Plane):
@@ -155,12 +166,11 @@ class World:
         self.gate = Gate()
         self.names: dict[str, list[str]] = {}  # what the resolver knows
         self.resolver = Resolver(self.loop, executor=_AtOnce(), look_up=self._look_up)
-        checker: IChecker = self.gate
         try:
             self.assembly = Assembly(
                 self.settings,
                 self.plane,
-                {"gate": checker},
+                {"gate": IChecker(self.gate)},
                 VerdictCache(100, 300.0, 5.0),
                 self.loop,
                 self.resolver,
@@ -172,12 +182,8 @@ class World:
         self.doors = {each.name: self.assembly.door(each) for each in self.settings.listeners}
         self.connections = Connections(self.settings.limits, self.loop.call_soon)
         self.server = self.serve("origin.example")
-        self.problems: list[LogEvent] = []
-        globalLogPublisher.addObserver(self._observe)
-
-    def _observe(self, event: LogEvent) -> None:
-        if "log_failure" in event or event["log_level"].name in ("error", "critical"):
-            self.problems.append(event)
+        self.problems = Problems()
+        globalLogPublisher.addObserver(self.problems)
 
     def _look_up(self, host: str) -> list[str]:
         if host not in self.names:
@@ -186,7 +192,7 @@ class World:
 
     def close(self) -> None:
         """Give everything back, and see that nothing went wrong unnoticed."""
-        globalLogPublisher.removeObserver(self._observe)
+        globalLogPublisher.removeObserver(self.problems)
         self.loop.settle()
         for task in asyncio.all_tasks(self.loop):
             task.cancel()

@@ -20,6 +20,9 @@ class Access(Protocol):
     def decide(self, method: bytes, path: bytes, groups: frozenset[str]) -> Deny | None:
         """None where the caller may pass. ``path`` is canonical and without the query."""
 
+    def explain(self, method: bytes, path: bytes) -> str:
+        """Which rule :meth:`decide` goes by, in words for the operator."""
+
     def reload(self) -> bool:
         """Read changed files again; asked about once a second, so it is cheap if nothing has.
 
@@ -54,6 +57,7 @@ class AccessRules:
 
     def __init__(self, rules: Sequence[AccessRule]) -> None:
         self._root = _Node()
+        self._described = [_describe(number, rule) for number, rule in enumerate(rules)]
         self._rules = [
             (
                 None if rule.methods is None else frozenset(map(str.encode, rule.methods)),
@@ -68,14 +72,18 @@ class AccessRules:
         """None where the caller may pass. ``path`` is canonical and without the query."""
         if not self._rules:
             return None
-        rules = self._rules
-        for number in self._fitting(path):
-            methods, wanted = rules[number]
-            if methods is None or method in methods:
-                if wanted is None or not wanted.isdisjoint(groups):
-                    return None
-                return FORBIDDEN
-        return FORBIDDEN
+        number = self._deciding(method, path)
+        if number is None:
+            return FORBIDDEN
+        wanted = self._rules[number][1]
+        return None if wanted is None or not wanted.isdisjoint(groups) else FORBIDDEN
+
+    def explain(self, method: bytes, path: bytes) -> str:
+        """See :class:`Access`."""
+        if not self._rules:
+            return "there are no rules"
+        number = self._deciding(method, path)
+        return "no rule fits" if number is None else self._described[number]
 
     def reload(self) -> bool:
         """Do nothing: these rules are in the configuration."""
@@ -93,6 +101,14 @@ class AccessRules:
             else:
                 node = node.literal.setdefault(segment, _Node())
         node.here.append(number)
+
+    def _deciding(self, method: bytes, path: bytes) -> int | None:
+        """The first rule that fits."""
+        for number in self._fitting(path):
+            methods = self._rules[number][0]
+            if methods is None or method in methods:
+                return number
+        return None
 
     def _fitting(self, path: bytes) -> list[int]:
         """The rules whose pattern fits, in their order."""
@@ -117,3 +133,9 @@ class AccessRules:
             found += node.rest
         found.sort()
         return found
+
+
+def _describe(number: int, rule: AccessRule) -> str:
+    methods = "any method" if rule.methods is None else ", ".join(rule.methods)
+    groups = "anybody" if rule.groups is None else f"groups {', '.join(rule.groups)}"
+    return f"access[{number}]: {rule.path}, {methods}, {groups}"

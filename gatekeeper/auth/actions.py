@@ -25,9 +25,7 @@ from gatekeeper.errors import ConfigurationError, Problem
 #: What goes before an action in the path of a request, and not to the upstream.
 ACTIONS: Final = b"/v0/"
 
-_LINE: Final = re.compile(
-    r"action_(?P<action>[A-Za-z0-9_-]+)=(?P<group>[A-Za-z0-9_-]+)(?:\s+#.*)?"
-)
+_LINE: Final = re.compile(r"action_(?P<action>[A-Za-z0-9_-]+)=(?P<group>[A-Za-z0-9_-]+)(?:\s+#.*)?")
 
 
 def make_access(service: Service) -> Access | None:
@@ -63,21 +61,26 @@ class ActionRules:
 
         ``path`` is canonical, without the query, and below the service's ``from``.
         """
-        before, *segments = path[self._skip :].split(b"/", 3)
-        if before or len(segments) < 2 or not segments[1]:
-            return FORBIDDEN
-        kind, name = segments[0], segments[1].decode("latin-1")
-        if kind == b"v0":
-            group = self._file.content.get(name)
-        elif kind == b"s":
-            group = name
-        else:
-            return FORBIDDEN
-        return None if group in groups else FORBIDDEN
+        return None if self._group(path) in groups else FORBIDDEN
+
+    def explain(self, method: bytes, path: bytes) -> str:
+        """See :class:`Access`."""
+        group = self._group(path)
+        return "no action of the file, nobody" if group is None else f"group {group}"
 
     def reload(self) -> bool:
         """Read the file if it has changed; see :class:`Access`."""
         return self._file.reload()
+
+    def _group(self, path: bytes) -> str | None:
+        """Whose the path is; None: nobody's."""
+        before, *segments = path[self._skip :].split(b"/", 3)
+        if before or len(segments) < 2 or not segments[1]:
+            return None
+        kind, name = segments[0], segments[1].decode("latin-1")
+        if kind == b"v0":
+            return self._file.content.get(name)
+        return name if kind == b"s" else None
 
 
 def _parse_line(line: str) -> tuple[str, str]:

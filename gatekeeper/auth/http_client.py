@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple, Protocol, TypeVar
 from urllib.parse import urlsplit
 
+from cryptography.x509 import load_pem_x509_certificates
 from OpenSSL import SSL
+from OpenSSL.crypto import X509
 from pydantic import AfterValidator
 from treq.client import HTTPClient
 from treq.cookies import IndexableCookieJar
@@ -49,7 +51,6 @@ T = TypeVar("T")
 
 _KEPT: Final = 30  # seconds that an idle connection is kept
 _COMPLAINTS: Final = 10.0  # seconds between two lines in the log
-_PEM: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@/?%\[\]-]*")
 
 
@@ -330,13 +331,13 @@ def _trust_root(ca_file: Path | None) -> Any:
     if ca_file is None:
         return None
     try:
-        blocks = _PEM.findall(ca_file.read_bytes())
-        if not blocks:
-            raise ValueError
-        return trustRootFromCertificates([Certificate.loadPEM(block) for block in blocks])
+        certificates = load_pem_x509_certificates(ca_file.read_bytes())
+        return trustRootFromCertificates(
+            [Certificate(X509.from_cryptography(each)) for each in certificates]
+        )
     except OSError as error:
         problem = f"{ca_file} cannot be read: {error.strerror}"
-    except (ValueError, SSL.Error):
+    except ValueError:
         problem = f"{ca_file} holds no certificate in PEM form"
     raise ConfigurationError([Problem("ca_file", problem)])
 

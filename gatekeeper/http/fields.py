@@ -113,6 +113,20 @@ def list_members(values: Iterable[bytes]) -> list[bytes]:
     ]
 
 
+def parse_lines(lines: Iterable[bytes]) -> Fields:
+    """Field lines without their ends, known to be good, as names (in lower case) and values."""
+    fields: Fields = []
+    for line in lines:
+        name, _, value = line.partition(b":")
+        fields.append((classify(name)[0], value.strip(b" \t")))
+    return fields
+
+
+def field_lines(fields: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
+    """Field lines as they go on the wire, without their ends."""
+    return [b"%b: %b" % field for field in fields]
+
+
 def encode(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Field lines as they go on the wire, without the empty line at the end."""
     parts: list[bytes] = []

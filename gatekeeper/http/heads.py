@@ -1,8 +1,10 @@
 """Message heads: strict parsing (RFC 9112) of a request's and a response's first part.
 
-llhttp (through httptools) reads the field lines. It is lenient in places; what it lets through is
-checked here: the first line to the letter, a repeated Host, sizes and counts. A parser costs a
-quarter of a microsecond, so each head gets a fresh one and no state outlives a message.
+llhttp (through httptools) says whether the field lines are good. It is lenient in places; what it
+lets through is checked here: the first line to the letter, a repeated Host, sizes and counts. A
+parser costs a quarter of a microsecond, so each head gets a fresh one and no state outlives a
+message. It calls nobody: lines that are good (no bare CR or LF, no folding) are read faster, and
+passed on as they are, than put together again from the parser's pieces.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import httptools
 
 from gatekeeper.errors import ProtocolError, Refusal, UpstreamError
 from gatekeeper.http import fields as f
-from gatekeeper.http.fields import Fields, classify, list_members
+from gatekeeper.http.fields import Fields, classify, list_members, parse_lines
 
 
 class HeadLimits(NamedTuple):
@@ -31,6 +33,9 @@ _REQUEST_LINE: Final = re.compile(
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t -~\x80-\xff]*))?\r\n")
 _BEGINNING: Final = re.compile(
     rb"\r|[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}(?: (?:[!-~]+(?: [HTP/0-9.]*)?)?)?\r?"
+)
+_OTHER_CODING: Final = re.compile(
+    rb"transfer-encoding:[ \t]*(?!chunked(?:[ \t]*,|[ \t]*$))[!-~][ -~\t]*", re.IGNORECASE
 )
 _BESIDE_TARGET: Final = 80  # bytes of a request line: the longest method, the version
 _LOOKED_AT: Final = 128  # bytes of a request line that is not complete
@@ -53,9 +58,9 @@ def bad_request(detail: str) -> ProtocolError:
 class RequestHead:
     """A request's head, understood.
 
-    ``fields`` are all fields as they came (names in lower case); ``forwarded`` those that may go
-    on: no hop-by-hop fields, none that ``Connection`` names, no identity or forwarding fields, no
-    Host, no credentials. ``length`` is the body's length, ``None`` where it is chunked.
+    ``lines`` are the field lines as they came; ``forwarded`` those of them that may go on: no
+    hop-by-hop fields, none that ``Connection`` names, no identity or forwarding fields, no Host,
+    no credentials. ``length`` is the body's length, ``None`` where it is chunked.
     """
 
     minor = 1
@@ -71,14 +76,19 @@ class RequestHead:
     via: bytes | None = None
     traceparent: bytes | None = None
 
-    def __init__(self, method: bytes, target: bytes) -> None:
+    def __init__(self, method: bytes, target: bytes, lines: list[bytes]) -> None:
         self.method = method
         self.target = target
-        self.fields: Fields = []
-        self.forwarded: Fields = []
+        self.lines = lines
+        self.forwarded: list[bytes] = []
 
     def __repr__(self) -> str:
-        return f"<RequestHead {self.method!r} {len(self.fields)} fields>"
+        return f"<RequestHead {self.method!r} {len(self.lines)} fields>"
+
+    @property
+    def fields(self) -> Fields:
+        """All fields: names in lower case, and values."""
+        return parse_lines(self.lines)
 
     @property
     def has_body(self) -> bool:
@@ -90,16 +100,8 @@ class RequestHead:
         return [value for field, value in self.fields if field == name]
 
 
-class _Collector:
-    """What httptools calls: it only collects. llhttp leaves the blanks behind a value to us."""
-
-    __slots__ = ("fields",)
-
-    def __init__(self) -> None:
-        self.fields: Fields = []
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.fields.append((name, value.strip()))
+#: Whom the parsers call: nobody.
+_NOBODY: Final = object()
 
 
 def check_beginning(data: bytes, limits: HeadLimits) -> None:
@@ -150,45 +152,52 @@ def parse_request_head(data: bytes, limits: HeadLimits) -> RequestHead:
     if len(data) > limits.head:
         raise ProtocolError("head_too_large", "the request head is too large", status=431)
     method, target, old = _read_request_line(data, limits)
-    collector = _Collector()
     try:
-        httptools.HttpRequestParser(collector).feed_data(data)
+        httptools.HttpRequestParser(_NOBODY).feed_data(data)
     except httptools.HttpParserUpgrade:
         pass  # CONNECT, or a head that asks for an upgrade: it is complete
     except httptools.HttpParserInvalidMethodError:
         raise ProtocolError("unknown_method", "the method is not known", status=501) from None
     except httptools.HttpParserError as error:
-        raise _explain(error, collector.fields) from None
-    if len(collector.fields) > limits.fields:
+        raise _explain(error, _lines(data)) from None
+    lines = _lines(data)
+    if len(lines) > limits.fields:
         raise ProtocolError("too_many_fields", "the request has too many fields", status=431)
-    head = RequestHead(method, target)
+    head = RequestHead(method, target, lines)
     if old:
         head.minor = 0
         head.keep_alive = False
-    _understand(head, collector.fields)
+    _understand(head)
     return head
 
 
-def _explain(error: Exception, fields: Fields) -> ProtocolError:
-    for name, value in fields:
-        if name.lower() == b"transfer-encoding" and value.lower() != b"chunked":
-            return ProtocolError(
-                "bad_transfer_encoding", "the only transfer coding is chunked", status=501
-            )
+def _lines(data: bytes) -> list[bytes]:
+    """The field lines of a head."""
+    begin = data.index(b"\r\n") + 2
+    return data[begin:-4].split(b"\r\n") if len(data) - begin > 4 else []
+
+
+def _explain(error: Exception, lines: list[bytes]) -> ProtocolError:
+    codings = [line for line in lines if line[:18].lower() == b"transfer-encoding:"]
+    if codings and _OTHER_CODING.fullmatch(codings[0]):
+        return ProtocolError(
+            "bad_transfer_encoding", "the only transfer coding is chunked", status=501
+        )
     return bad_request(f"the request is malformed: {error}")
 
 
-def _understand(head: RequestHead, fields: Fields) -> None:
+def _understand(head: RequestHead) -> None:
     """One pass over the fields: sort them, and find what the proxy itself must know."""
-    seen, forwarded = head.fields, head.forwarded
+    forwarded = head.forwarded
     options: frozenset[bytes] = frozenset()
-    for name, value in fields:
-        name, kind = classify(name)
-        field = (name, value)
-        seen.append(field)
+    for line in head.lines:
+        name, _, value = line.partition(b":")
+        kind = classify(name)[1]
         if kind == f.KEEP:
-            forwarded.append(field)
-        elif kind == f.HOST:
+            forwarded.append(line)
+            continue
+        value = value.strip(b" \t")
+        if kind == f.HOST:
             if head.host is not None:
                 raise bad_request("there is more than one Host")
             head.host = value
@@ -209,7 +218,7 @@ def _understand(head: RequestHead, fields: Fields) -> None:
             head.proxy_authorization = value
         elif kind == f.VIA:
             head.via = value if head.via is None else head.via + b", " + value
-            forwarded.append(field)
+            forwarded.append(line)
         elif kind == f.TRACEPARENT:
             head.traceparent = b"" if head.traceparent is not None else value
         elif kind == f.UPGRADE:
@@ -265,7 +274,11 @@ def _apply_connection(head: RequestHead, options: frozenset[bytes]) -> None:
     if b"te" not in options:
         head.accepts_trailers = False
     if not options <= _OPTIONS:
-        head.forwarded = [field for field in head.forwarded if field[0] not in options]
+        head.forwarded = _without(options, head.forwarded)
+
+
+def _without(names: frozenset[bytes], lines: list[bytes]) -> list[bytes]:
+    return [line for line in lines if line.partition(b":")[0].lower() not in names]
 
 
 def _may_upgrade(head: RequestHead, options: frozenset[bytes]) -> bool:
@@ -280,21 +293,24 @@ def _may_upgrade(head: RequestHead, options: frozenset[bytes]) -> bool:
 
 
 class ResponseHead:
-    """An upstream's response head, understood. ``length`` is ``None`` where it is not said."""
+    """An upstream's response head, understood.
 
-    __slots__ = ("chunked", "fields", "keep_alive", "length", "reason", "status", "upgrade")
+    ``lines`` are the field lines to pass on; ``length`` is ``None`` where it is not said.
+    """
 
-    def __init__(self, status: int, reason: bytes, fields: Fields) -> None:
+    __slots__ = ("chunked", "keep_alive", "length", "lines", "reason", "status", "upgrade")
+
+    def __init__(self, status: int, reason: bytes) -> None:
         self.status = status
         self.reason = reason
-        self.fields = fields
+        self.lines: list[bytes] = []
         self.length: int | None = None
         self.chunked = False
         self.keep_alive = True
         self.upgrade: bytes | None = None
 
     def __repr__(self) -> str:
-        return f"<ResponseHead {self.status} {len(self.fields)} fields>"
+        return f"<ResponseHead {self.status} {len(self.lines)} fields>"
 
 
 def bad_response(detail: str) -> UpstreamError:
@@ -303,7 +319,7 @@ def bad_response(detail: str) -> UpstreamError:
 
 
 def parse_response_head(data: bytes, limits: HeadLimits) -> ResponseHead:
-    """Read a response head: ``data`` ends in the empty line. ``fields`` are those to pass on.
+    """Read a response head: ``data`` ends in the empty line.
 
     Identity and forwarding fields are passed on: in a response they say nothing to us. A request
     id is not, we have our own.
@@ -312,41 +328,44 @@ def parse_response_head(data: bytes, limits: HeadLimits) -> ResponseHead:
     """
     if len(data) > limits.head:
         raise bad_response("the head is too large")
-    line = _STATUS_LINE.match(data)
-    if line is None:
+    match = _STATUS_LINE.match(data)
+    if match is None:
         raise bad_response("the status line is malformed")
-    minor, status, reason = line.groups()
-    collector = _Collector()
+    minor, status, reason = match.groups()
     try:
-        httptools.HttpResponseParser(collector).feed_data(data)
+        httptools.HttpResponseParser(_NOBODY).feed_data(data)
     except httptools.HttpParserUpgrade:
         pass
     except httptools.HttpParserError as error:
         raise bad_response(str(error)) from None
-    if len(collector.fields) > limits.fields:
+    lines = _lines(data)
+    if len(lines) > limits.fields:
         raise bad_response("too many fields")
-    kept: Fields = []
-    head = ResponseHead(int(status), reason or b"", kept)
+    head = ResponseHead(int(status), reason or b"")
+    kept = head.lines
     options: frozenset[bytes] = frozenset()
-    for field in collector.fields:
-        kind = classify(field[0])[1]
+    for line in lines:
+        name, _, value = line.partition(b":")
+        kind = classify(name)[1]
         if kind == f.KEEP:
-            kept.append(field)
-        elif kind == f.CONTENT_LENGTH:
-            head.length = _upstream_length(field[1])
+            kept.append(line)
+            continue
+        value = value.strip(b" \t")
+        if kind == f.CONTENT_LENGTH:
+            head.length = _upstream_length(value)
         elif kind == f.CONNECTION:
-            options |= _connection_options(field[1])
+            options |= _connection_options(value)
         elif kind == f.TRANSFER_ENCODING:
-            if minor == b"0" or head.chunked or field[1].lower() != b"chunked":
+            if minor == b"0" or head.chunked or value.lower() != b"chunked":
                 raise bad_response("the only transfer coding is chunked")
             head.chunked = True
         elif kind == f.UPGRADE:
-            head.upgrade = field[1] if head.upgrade is None else head.upgrade + b", " + field[1]
+            head.upgrade = value if head.upgrade is None else head.upgrade + b", " + value
         elif kind not in _HOP_BY_HOP:
-            kept.append(field)
+            kept.append(line)
     head.keep_alive = b"close" not in options and (minor == b"1" or b"keep-alive" in options)
     if not options <= _OPTIONS:
-        head.fields = [field for field in kept if field[0].lower() not in options]
+        head.lines = _without(options, kept)
     if (head.status < 200 or head.status == 204) and (head.chunked or head.length):
         if head.status != 204:
             raise bad_response("an informational response has a body")

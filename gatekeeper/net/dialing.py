@@ -47,8 +47,13 @@ class _Waiting:
         pass
 
 
-def _destination(exchange: Exchange) -> tuple[bool, str, int]:
-    """Where the request goes: with TLS or without, host and port; as the grant says, or the URL."""
+def destination(exchange: Exchange) -> tuple[bool, str, int]:
+    """Where a request goes that has no fixed upstream: as the grant says, or its URL.
+
+    With TLS or without, host and port.
+
+    :raises Refusal: 400, the target has no host.
+    """
     opened = exchange.opened
     if opened is not None:
         return opened.scheme == "https", opened.host, opened.port
@@ -93,7 +98,7 @@ class Dialer:
         return ensureDeferred(self._dial(exchange))
 
     async def _dial(self, exchange: Exchange) -> Origin | None:
-        secure, host, port = _destination(exchange)
+        secure, host, port = destination(exchange)
         addresses = await self._resolver.resolve_checked(self._policy, host, port)
         if exchange.head.method != b"CONNECT":
             return self._origin(secure, host, port, addresses)

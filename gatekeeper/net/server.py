@@ -18,7 +18,7 @@ from gatekeeper.clientside import OnEnd
 from gatekeeper.errors import ProtocolError, Refusal
 from gatekeeper.exchange import Exchange
 from gatekeeper.http.bodies import Body, ChunkedBody, CountedBody, chunk, last_chunk
-from gatekeeper.http.fields import Fields, encode
+from gatekeeper.http.fields import Fields, field_lines
 from gatekeeper.http.heads import RequestHead, ResponseHead, check_beginning, parse_request_head
 from gatekeeper.net.sweep import NEVER
 from gatekeeper.net.transports import LoopTransport
@@ -51,7 +51,7 @@ class State(enum.Enum):
 
 @lru_cache(maxsize=1024)
 def _status_line(status: int, reason: bytes) -> bytes:
-    return b"HTTP/1.1 %d %b\r\n" % (status, reason)
+    return b"HTTP/1.1 %d %b" % (status, reason)
 
 
 class ClientConnection:
@@ -315,34 +315,34 @@ class ClientConnection:
 
     def send_informational(self, head: ResponseHead) -> None:
         """Send a 1xx response."""
-        self.transport.write(_status_line(head.status, head.reason) + encode(head.fields) + b"\r\n")
+        line = _status_line(head.status, head.reason)
+        self.transport.write(b"\r\n".join((line, *head.lines, b"", b"")))
 
     def send_response(
         self,
         status: int,
         reason: bytes,
-        fields: Fields,
+        lines: list[bytes],
         length: int | None,
         body: bytes,
         done: bool,
     ) -> None:
         """Send a response's head and the first piece of its body (all of it when ``done``)."""
         request = self._head
-        parts = [_status_line(status, reason)]
-        for name, value in fields:
-            parts += (name, b": ", value, b"\r\n")
+        parts = [_status_line(status, reason), *lines]
         self._chunked = False
         if request.method == b"HEAD" or status == 304:
             body = b""
             if length is not None:
-                parts.append(b"content-length: %d\r\n" % length)
+                parts.append(b"content-length: %d" % length)
         elif status == 204:
             body = b""
         elif length is not None:
-            parts.append(b"content-length: %d\r\n" % length)
+            parts.append(b"content-length: %d" % length)
         elif request.minor == 1:
             self._chunked = True
-            parts.append(b"transfer-encoding: chunked\r\n")
+            parts.append(b"transfer-encoding: chunked")
+            body = chunk(body) + b"0\r\n\r\n" if done else chunk(body)
         else:
             self._keep_alive = False
         if self._state is State.BODY and request.expects_continue:
@@ -350,17 +350,11 @@ class ClientConnection:
             if exchange is None or not exchange.body_sent:
                 self._keep_alive = False  # he may send the body after all, or not
         if not self._keep_alive:
-            parts.append(b"connection: close\r\n")
+            parts.append(b"connection: close")
         elif request.minor == 0:
-            parts.append(b"connection: keep-alive\r\n")
-        parts.append(b"\r\n")
-        if self._chunked:
-            parts.append(chunk(body))
-            if done:
-                parts.append(b"0\r\n\r\n")
-        else:
-            parts.append(body)
-        self.transport.write(b"".join(parts))
+            parts.append(b"connection: keep-alive")
+        parts += (b"", body)
+        self.transport.write(b"\r\n".join(parts))
         if done:
             self._response_done()
 
@@ -454,11 +448,10 @@ class ClientConnection:
         plane = self._plane
         request_id = plane.next_id()
         reply = make_reply(refusal, (), request_id)
-        fields = [(b"date", plane.date()), *reply.fields, (b"connection", b"close")]
-        fields.append((b"content-length", b"%d" % len(reply.body)))
-        self.transport.write(
-            _status_line(reply.status, reply.phrase) + encode(fields) + b"\r\n" + reply.body
-        )
+        lines = [_status_line(reply.status, reply.phrase), b"date: " + plane.date()]
+        lines += field_lines(reply.fields)
+        lines += (b"connection: close", b"content-length: %d" % len(reply.body), b"", reply.body)
+        self.transport.write(b"\r\n".join(lines))
         if plane.access_log is not None:
             plane.access_log.write(
                 AccessEntry(

@@ -30,16 +30,22 @@ class AuthenticationService(grpc.GenericRpcHandler):
 
     def __init__(self, *, with_health: bool = True) -> None:
         self.port = 0
+        self.requests: list[AuthRequest] = []
+        self.metadata: list[dict[str, Any]] = []
+        self.reset()
+        self._with_health = with_health
+        self.health = health.HealthServicer()
+        self._server: grpc.Server | None = None
+
+    def reset(self) -> None:
+        """Be as at the beginning."""
         self.answer: AuthResponse | bytes = answer_of(("x-sf-user-id", "alice"))
         self.code: grpc.StatusCode | None = None
         self.details = "words of the service"
         self.gate: threading.Event | None = None
         self.left = threading.Event()
-        self.requests: list[AuthRequest] = []
-        self.metadata: list[dict[str, Any]] = []
-        self._with_health = with_health
-        self.health = health.HealthServicer()
-        self._server: grpc.Server | None = None
+        self.requests.clear()
+        self.metadata.clear()
 
     def __enter__(self) -> Self:
         self.start()

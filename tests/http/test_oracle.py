@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from gatekeeper.errors import ProtocolError, Refusal
 from gatekeeper.http.bodies import Body, ChunkedBody, CountedBody, UnboundedBody
-from gatekeeper.http.fields import Fields, may_be_trailer
+from gatekeeper.http.fields import Fields, may_be_trailer, parse_lines
 from gatekeeper.http.heads import HeadLimits, parse_request_head, parse_response_head
 
 LIMITS = HeadLimits()
@@ -71,7 +71,7 @@ def ours_of_response(head: bytes, pieces: list[bytes]) -> Reading:
         body = CountedBody(response.length)
     else:
         body = UnboundedBody()
-    fields = [(name.lower(), value) for name, value in response.fields]
+    fields = parse_lines(response.lines)
     return Reading((response.status, response.reason), fields, *read_body(body, pieces))
 
 

@@ -29,7 +29,7 @@ class TestBinding:
         )
 
     def test_an_address_that_is_not_ours(self) -> None:
-        with pytest.raises(ConfigurationError, match="cannot listen on 192.0.2.1:0"):
+        with pytest.raises(ConfigurationError, match=r"cannot listen on 192\.0\.2\.1:0"):
             listening_socket("192.0.2.1:0", "bind")
 
     @pytest.mark.parametrize(

@@ -36,8 +36,8 @@ def world(make_world: MakeWorld) -> World:
     return world
 
 
-def tunnel(world: World, **options: bool) -> tuple[Peer, Peer]:
-    client = world.connect("proxy", **options)
+def tunnel(world: World, *, can_half_close: bool = True) -> tuple[Peer, Peer]:
+    client = world.connect("proxy", can_half_close=can_half_close)
     client.sends(CONNECT)
     assert client.received() == ESTABLISHED
     return client, world.upstream()
