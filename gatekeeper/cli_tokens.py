@@ -190,7 +190,8 @@ class _Requested(NamedTuple):
 
 def _checker(config: str, name: str | None) -> AccessTokenChecker:
     """The checker of this name, or the only one of its type."""
-    from gatekeeper.auth.access_token import AccessTokenChecker, AccessTokenSettings
+    from gatekeeper.auth.access_token import AccessTokenChecker
+    from gatekeeper.auth.access_token_settings import AccessTokenSettings
     from gatekeeper.errors import ConfigurationError
 
     tables = {

@@ -49,19 +49,20 @@ def prepare(settings: Settings, echo: Callable[[str], None], *, create: bool = T
     users = table.settings.users
     if NAME in users:
         raise _problem("demo.users", f"the checker `{demo.users}` has a user `{NAME}` already")
-    user_file = settings.state_dir / "demo.json"
-    if not (create or (user_file.exists() and demo.keys_file.exists())):
-        raise _problem("demo", "the daemon makes its user and key, and has not been started yet")
-    password_hash = _user_and_key(user_file, demo.keys_file, echo)
+    password_hash = _user_and_key(settings.state_dir / "demo.json", demo.keys_file, echo, create)
     with_user = table.settings.model_copy(update={"users": {**users, NAME: password_hash}})
     checkers = {**settings.checkers, demo.users: replace(table, settings=with_user)}
     return settings.model_copy(update={"checkers": checkers})
 
 
-def _user_and_key(user_file: Path, key_file: Path, echo: Callable[[str], None]) -> str:
+def _user_and_key(
+    user_file: Path, key_file: Path, echo: Callable[[str], None], create: bool
+) -> str:
     """Make both, or what is missing of them; the hash of the user's password."""
-    new_user, new_key = not user_file.exists(), not key_file.exists()
     try:
+        new_user, new_key = not user_file.exists(), not key_file.exists()
+        if (new_user or new_key) and not create:
+            raise _problem("demo", "its user and key are made when the daemon is first started")
         password_hash = _make_user(user_file, echo) if new_user else _read_hash(user_file)
         if new_key:
             _make_key(key_file, echo)

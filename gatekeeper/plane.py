@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from email.utils import formatdate
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,15 @@ from gatekeeper.usage.meter import Meter
 
 if TYPE_CHECKING:
     from gatekeeper.exchange import Exchange
+
+
+@dataclass(frozen=True, slots=True)
+class ClientTimeouts:
+    """How long a client may take, in seconds; see ``[timeouts]`` in the configuration."""
+
+    head: float
+    body: float
+    idle: float
 
 
 class Plane:
@@ -37,8 +47,8 @@ class Plane:
         monotonic: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.sweep = sweep
-        self.limits = limits
-        self.timeouts = timeouts
+        self.timeouts = ClientTimeouts(timeouts.head, timeouts.body, timeouts.idle)
+        self.drain_limit = limits.drain
         self.head_limits = HeadLimits(limits.target, limits.head, limits.fields)
         self.meter = meter
         self.access_log = access_log

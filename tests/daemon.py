@@ -84,13 +84,14 @@ class Daemon:
         if error is None:
             self.stop()
         else:
+            self.show()
             self.kill()
 
     # --- its configuration ----------------------------------------------------------------
 
     def configure(self, configuration: str) -> None:
         """Write the configuration file."""
-        text = _PLACEHOLDER.sub(lambda found: "%s:%d" % self.address(found[1]), configuration)
+        text = _PLACEHOLDER.sub(lambda found: f"127.0.0.1:{self.port(found[1])}", configuration)
         self.config_file.write_text(text)
 
     def port(self, name: str) -> int:
@@ -105,6 +106,10 @@ class Daemon:
     def address(self, name: str) -> tuple[str, int]:
         """The address that ``@name@`` stands for."""
         return "127.0.0.1", self.port(name)
+
+    def url(self, name: str, path: str = "") -> str:
+        """A URL of ``@name@``, without TLS."""
+        return f"http://127.0.0.1:{self.port(name)}{path}"
 
     @property
     def state_dir(self) -> Path:
@@ -121,7 +126,7 @@ class Daemon:
         self.process = subprocess.Popen(
             command,
             cwd=self.directory,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1"},
             stdin=subprocess.DEVNULL,
             stdout=(self.directory / "stdout").open("wb"),
             stderr=(self.directory / "stderr").open("wb"),
@@ -172,6 +177,13 @@ class Daemon:
         if self.pid and self.is_running:
             os.kill(self.pid, signal.SIGKILL)
             wait_until(lambda: not self.is_running, "the end")
+
+    def show(self) -> None:
+        """Print what it says, and what its threads are doing, for whoever looks for an error."""
+        if self.is_running:
+            os.kill(self.pid, signal.SIGABRT)
+            wait_until(lambda: not self.is_running, "the end")
+        print(self.log, self.stderr)
 
     @property
     def is_running(self) -> bool:
@@ -231,8 +243,7 @@ class Daemon:
         """Ask the management: status, and the answer's document."""
         opener = build_opener(ProxyHandler({}))
         try:
-            url = "http://%s:%d%s" % (*self.address("management"), path)
-            with opener.open(url, timeout=PATIENCE) as answer:
+            with opener.open(self.url("management", path), timeout=PATIENCE) as answer:
                 return answer.status, json.load(answer)
         except HTTPError as error:
             return error.code, json.load(error)

@@ -9,7 +9,7 @@ import pytest
 
 from gatekeeper.doors import ForwardProxy, Gateway
 from gatekeeper.errors import ConfigurationError
-from gatekeeper.net.pool import UpstreamTimeouts
+from gatekeeper.net.pool import PoolLimits, UpstreamTimeouts
 from tests.world import GATEWAY, GUARDED, PROXY, SERVICE, World, worlds
 
 make_world = pytest.fixture(worlds)
@@ -96,7 +96,7 @@ class TestServices:
 
     def test_pool_settings_arrive(self, make_world: MakeWorld) -> None:
         world = make_world(pool={"connections": 1, "idle": 2, "idle_timeout": 3.0, "queue": 4})
-        assert world.origin.limits == (1, 2, 3.0, 4)
+        assert world.origin.limits == PoolLimits(1, 2, 3.0, 4)
 
     def test_without_checkers_a_service_is_public(self, make_world: MakeWorld) -> None:
         world = make_world(services=[SERVICE, GUARDED | {"name": "b", "from": "/b"}])

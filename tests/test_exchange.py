@@ -7,11 +7,12 @@ from collections.abc import Callable
 import pytest
 from twisted.python.failure import Failure
 
-from gatekeeper.auth.interfaces import ABSTAIN, Deny, Grant, Unavailable, Verdict
+from gatekeeper.auth.interfaces import ABSTAIN, Deny, Grant, Opened, Unavailable, Verdict
 from tests.memory import Message, Peer
 from tests.world import (
     ALICE,
     CLIENT,
+    GATEWAY,
     GUARDED,
     NOW,
     PROXY,
@@ -265,6 +266,60 @@ class TestAuthorization:
             ]
             assert world.entry.user == "alice"
             assert world.counters.records == []
+
+
+class TestGrantsThatOpen:
+    """A grant may be limited to some URLs, and say where they lead."""
+
+    class Opens:
+        def __init__(self) -> None:
+            self.asked: list[tuple[str, int | None, bytes]] = []
+
+        def find(self, host: str, port: int | None, path: bytes) -> Opened | None:
+            self.asked.append((host, port, path))
+            return Opened("http", "far.example", 8080, b"own") if path == b"/open" else None
+
+    @pytest.fixture
+    def opens(self) -> Opens:
+        return self.Opens()
+
+    @pytest.fixture
+    def led(self, make_world: MakeWorld, opens: Opens) -> World:
+        """A service that goes where grants lead, and a proxy for them."""
+        listeners = [GATEWAY, PROXY | {"allow": ["*:*"]}]
+        world = make_world(listeners=listeners, services=[GUARDED | {"to": "grant"}])
+        world.names["far.example"] = ["8.8.4.4"]
+        world.server = world.serve("8.8.4.4", 8080)
+        world.gate.answer = Grant(user="alice", opens=opens)
+        return world
+
+    def test_what_is_open(self, led: World, opens: Opens) -> None:
+        client = ask(led, request(b"authorization: Bearer token", target=b"/open?a"))
+        upstream = led.upstream()
+        sent = upstream.message()
+        assert sent.line == b"GET /open?a HTTP/1.1"
+        assert sent.values(b"authorization") == [b"own"]
+        upstream.sends(OK)
+        assert client.message().status == 200
+        assert opens.asked == [("shop.example", None, b"/open")]
+        assert led.record.service == "shop"
+
+    def test_what_is_not(self, led: World) -> None:
+        assert ask(led, request(target=b"/closed")).message().status == 403
+        assert led.entry.reason == "not_opened"
+        assert led.server.dialed == 0
+        assert led.counters.records == []
+
+    def test_through_the_proxy(self, led: World) -> None:
+        client = led.connect("proxy")
+        client.sends(request(b"authorization: A", target=b"http://far.example/open"))
+        assert led.upstream().message().values(b"authorization") == [b"own"]
+
+    def test_a_tunnel_cannot_be_held_to_any(self, led: World) -> None:
+        client = led.connect("proxy")
+        client.sends(request(method=b"CONNECT", target=b"far.example:8080"))
+        assert client.message().status == 403
+        assert led.server.dialed == 0
 
 
 class TestBodiesTooLarge:

@@ -10,13 +10,13 @@ import json
 import time
 from collections.abc import Callable, Generator
 from hashlib import blake2b
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-from pydantic import AfterValidator, Field, SecretStr
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from gatekeeper.auth.access_token_settings import AccessTokenSettings, read_settings
 from gatekeeper.auth.cache import VerdictCache
 from gatekeeper.auth.challenges import BEARER
 from gatekeeper.auth.claims import EARLY, EXPIRED, invalid_token
@@ -34,7 +34,6 @@ from gatekeeper.auth.interfaces import (
 )
 from gatekeeper.auth.jwe import TokenCipher, TokenError, is_compact
 from gatekeeper.auth.metadata import MAX_DOCUMENT, Ddo, MetadataClient, decode_did
-from gatekeeper.auth.secret_keys import Encoding, secret_key
 from gatekeeper.auth.token_claims import (
     AccessToken,
     Lifetime,
@@ -45,12 +44,9 @@ from gatekeeper.auth.token_claims import (
 from gatekeeper.auth.url_patterns import (
     Backend,
     OpenedUrls,
-    OriginUrl,
     PublicUrls,
     compile_usable,
 )
-from gatekeeper.config.model import Flag, Seconds, Section, Words
-from gatekeeper.config.values import check_upstream, parse_upstream
 from gatekeeper.errors import ConfigurationError, Problem
 
 _UNKNOWN: Final = Unavailable("metadata_unavailable", "The service is not known at the moment.")
@@ -60,43 +56,6 @@ _KNOWN_DENIALS: Final = {"expired_token": EXPIRED, "early_token": EARLY}
 _KNOWN_TOKENS: Final = 10_000
 _KNOWN_FOR: Final = 300.0
 _DENIED_FOR: Final = 5.0
-
-Secret = Annotated[SecretStr, Words("string")]
-Url = Annotated[str, AfterValidator(check_upstream), Words("URL")]
-
-
-class AccessTokenSettings(Section):
-    """Nevermined's access tokens: encrypted, and saying which URLs they open."""
-
-    secret: Secret = Field(description="The key that tokens are encrypted with: 32 bytes.")
-    secret_encoding: Encoding = Field(
-        default="nevermined-digits",
-        description="How `secret` is written. `nevermined-digits` is what Nevermined's nodes make "
-        "of their `JWT_SECRET_PHRASE`: of 32 characters each digit counts as its value, anything "
-        "else as 0. That is a weak key; use another encoding where you mint the tokens yourself.",
-    )
-    require_exp: Flag = Field(default=True, description="Refuse tokens that never end.")
-    max_lifetime: Seconds | None = Field(
-        default=None,
-        description="Refuse tokens that are good for longer, from their `iat` (or now) to `exp`.",
-    )
-    backend_url: Url | None = Field(
-        default=None,
-        description="An upstream, `https://host:port`, that gets `backend_token` whatever "
-        "credential the access token has for it.",
-    )
-    backend_token: Secret | None = Field(
-        default=None, description="The bearer token for `backend_url`."
-    )
-    marketplace_url: Url | None = Field(
-        default=None,
-        description="Where the documents of services are looked up. Requests to a host whose first "
-        "label is a service's DID in base 36 pass without a token where the service's "
-        "`openEndpoints` say so.",
-    )
-    metadata_ttl: Seconds = Field(
-        default=300.0, description="A service's document is believed for so long."
-    )
 
 
 @implementer(IChecker)
@@ -142,11 +101,11 @@ class AccessTokenChecker:
         """
         problems: list[Problem] = []
         try:
-            cipher = _cipher(settings)
+            parts = read_settings(settings)
         except ConfigurationError as error:
             problems += error.problems
         try:
-            backend = _backend(settings)
+            metadata = _marketplace(name, settings)
         except ConfigurationError as error:
             problems += error.problems
         if problems:
@@ -157,12 +116,7 @@ class AccessTokenChecker:
                 "for each half of the key; whoever finds it can mint tokens",
                 name=name,
             )
-        metadata = None
-        if settings.marketplace_url is not None:
-            client = HttpClient(f"checker {name!r}", timeout=10.0, max_body=MAX_DOCUMENT)
-            metadata = MetadataClient(settings.marketplace_url, client, settings.metadata_ttl)
-        lifetime = Lifetime(settings.require_exp, settings.max_lifetime)
-        return cls(name, cipher, lifetime, backend, metadata)
+        return cls(name, *parts, metadata)
 
     def __repr__(self) -> str:
         return f"<access-token checker {self._name!r}>"
@@ -267,30 +221,13 @@ def opens(limit: Opens | None, credentials: Credentials) -> bool:
     return limit is None or limit.find(credentials.host, credentials.port, path) is not None
 
 
-def _cipher(settings: AccessTokenSettings) -> TokenCipher:
-    try:
-        return TokenCipher(secret_key(settings.secret.get_secret_value(), settings.secret_encoding))
-    except ValueError as error:
-        raise ConfigurationError([Problem("secret", str(error))]) from None
-
-
-def _backend(settings: AccessTokenSettings) -> Backend | None:
-    url, token = settings.backend_url, settings.backend_token
-    if url is None and token is None:
+def _marketplace(name: str, settings: AccessTokenSettings) -> MetadataClient | None:
+    if settings.marketplace_url is None:
         return None
-    if url is None or token is None:
-        missing, given = ("url", "token") if url is None else ("token", "url")
-        raise ConfigurationError(
-            [Problem(f"backend_{missing}", f"is required beside `backend_{given}`")]
-        )
-    problems: list[Problem] = []
-    upstream = parse_upstream(url)
-    if upstream.path not in ("", "/"):
-        problems.append(Problem("backend_url", "must have no path: it is an origin"))
-    secret = token.get_secret_value()
-    if not (secret.isascii() and secret.isprintable() and secret and " " not in secret):
-        problems.append(Problem("backend_token", "must be ASCII without blanks"))
-    if problems:
-        raise ConfigurationError(problems)
-    origin = OriginUrl(upstream.scheme, upstream.host, upstream.port)
-    return Backend(origin, f"Bearer {secret}".encode("ascii"))
+    client = HttpClient(
+        f"checker {name!r}",
+        timeout=settings.timeout,
+        max_body=MAX_DOCUMENT,
+        ca_file=settings.ca_file,
+    )
+    return MetadataClient(settings.marketplace_url, client, settings.metadata_ttl)

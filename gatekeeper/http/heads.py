@@ -10,7 +10,9 @@ passed on as they are, than put together again from the parser's pieces.
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
 
 import httptools
 
@@ -19,7 +21,8 @@ from gatekeeper.http import fields as f
 from gatekeeper.http.fields import Fields, classify, list_members, parse_lines
 
 
-class HeadLimits(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class HeadLimits:
     """Bounds on a head: bytes of the target, bytes of the whole head, number of fields."""
 
     target: int = 8192
@@ -28,9 +31,12 @@ class HeadLimits(NamedTuple):
 
 
 _REQUEST_LINE: Final = re.compile(
-    rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}) ([!-~]+) HTTP/([0-9]\.[0-9])\r\n"
+    rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}) ([!-~]+) HTTP/([0-9]\.[0-9])"
 )
-_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t -~\x80-\xff]*))?\r\n")
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t -~\x80-\xff]*))?")
+_COMMON_METHODS: Final = frozenset(
+    {b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"}
+)
 _BEGINNING: Final = re.compile(
     rb"\r|[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}(?: (?:[!-~]+(?: [HTP/0-9.]*)?)?)?\r?"
 )
@@ -39,9 +45,7 @@ _OTHER_CODING: Final = re.compile(
 )
 _BESIDE_TARGET: Final = 80  # bytes of a request line: the longest method, the version
 _LOOKED_AT: Final = 128  # bytes of a request line that is not complete
-_HOP_BY_HOP: Final = frozenset(
-    {f.HOP, f.FRAMING, f.PROXY_AUTHORIZATION, f.TE, f.UPGRADE, f.REQUEST_ID}
-)
+_HOP_BY_HOP: Final = frozenset({f.HOP, f.FRAMING, f.PROXY_AUTHORIZATION, f.TE, f.REQUEST_ID})
 _OPTIONS: Final = frozenset({b"close", b"keep-alive", b"upgrade", b"te"})
 _COMMON_OPTIONS: Final = {
     value: frozenset({value.lower()})
@@ -63,24 +67,40 @@ class RequestHead:
     no credentials. ``length`` is the body's length, ``None`` where it is chunked.
     """
 
-    minor = 1
-    host: bytes | None = None
-    authorization: bytes | None = None
-    proxy_authorization: bytes | None = None
-    length: int | None = 0
-    keep_alive = True
-    expects_continue = False
-    unknown_expectation = False
-    accepts_trailers = False
-    upgrade: bytes | None = None
-    via: bytes | None = None
-    traceparent: bytes | None = None
+    __slots__ = (
+        "accepts_trailers",
+        "authorization",
+        "expects_continue",
+        "forwarded",
+        "host",
+        "keep_alive",
+        "length",
+        "lines",
+        "method",
+        "minor",
+        "proxy_authorization",
+        "target",
+        "traceparent",
+        "unknown_expectation",
+        "upgrade",
+        "via",
+    )
 
     def __init__(self, method: bytes, target: bytes, lines: list[bytes]) -> None:
         self.method = method
         self.target = target
         self.lines = lines
         self.forwarded: list[bytes] = []
+        self.minor = 1
+        self.length: int | None = 0
+        self.keep_alive = True
+        self.expects_continue = self.unknown_expectation = self.accepts_trailers = False
+        self.host: bytes | None = None
+        self.authorization: bytes | None = None
+        self.proxy_authorization: bytes | None = None
+        self.upgrade: bytes | None = None
+        self.via: bytes | None = None
+        self.traceparent: bytes | None = None
 
     def __repr__(self) -> str:
         return f"<RequestHead {self.method!r} {len(self.lines)} fields>"
@@ -100,8 +120,21 @@ class RequestHead:
         return [value for field, value in self.fields if field == name]
 
 
-#: Whom the parsers call: nobody.
-_NOBODY: Final = object()
+class _Nobody:
+    """Whom the parsers call. They look for these names, and finding nothing is slower."""
+
+    on_message_begin = None
+    on_url = None
+    on_status = None
+    on_header = None
+    on_headers_complete = None
+    on_body = None
+    on_message_complete = None
+    on_chunk_header = None
+    on_chunk_complete = None
+
+
+_NOBODY: Final = _Nobody()
 
 
 def check_beginning(data: bytes, limits: HeadLimits) -> None:
@@ -115,7 +148,9 @@ def check_beginning(data: bytes, limits: HeadLimits) -> None:
     longest = limits.target + _BESIDE_TARGET
     newline = data.find(b"\n", 0, longest)
     if newline >= 0:
-        _read_request_line(data[: newline + 1], limits)
+        if not data.startswith(b"\r\n", newline - 1):
+            raise bad_request("the request line does not end in CR LF")
+        _read_request_line(data[: newline - 1], limits)
     elif len(data) >= longest:
         raise ProtocolError("target_too_long", "the request target is too long", status=414)
     elif not _BEGINNING.fullmatch(data, 0, _LOOKED_AT):
@@ -127,12 +162,16 @@ def check_beginning(data: bytes, limits: HeadLimits) -> None:
         raise bad_request("a line does not end in CR LF")
 
 
-def _read_request_line(data: bytes, limits: HeadLimits) -> tuple[bytes, bytes, bool]:
-    """Method, target, and whether it is HTTP/1.0."""
-    match = _REQUEST_LINE.match(data)
-    if match is None:
-        raise bad_request("the request line is malformed")
-    method, target, version = match.groups()
+def _read_request_line(line: bytes, limits: HeadLimits) -> tuple[bytes, bytes, bool]:
+    """Method, target, and whether it is HTTP/1.0. The line's end is not part of it."""
+    words = line.split(b" ")
+    if len(words) == 3 and words[2] == b"HTTP/1.1" and words[0] in _COMMON_METHODS:
+        method, target, version = words[0], words[1], b"1.1"  # llhttp looks at the target
+    else:
+        match = _REQUEST_LINE.fullmatch(line)
+        if match is None:
+            raise bad_request("the request line is malformed")
+        method, target, version = match.groups()
     if len(target) > limits.target:
         raise ProtocolError("target_too_long", "the request target is too long", status=414)
     if version == b"1.1":
@@ -151,7 +190,8 @@ def parse_request_head(data: bytes, limits: HeadLimits) -> RequestHead:
     """
     if len(data) > limits.head:
         raise ProtocolError("head_too_large", "the request head is too large", status=431)
-    method, target, old = _read_request_line(data, limits)
+    end = data.index(b"\r\n")
+    method, target, old = _read_request_line(data[:end], limits)
     try:
         httptools.HttpRequestParser(_NOBODY).feed_data(data)
     except httptools.HttpParserUpgrade:
@@ -159,8 +199,8 @@ def parse_request_head(data: bytes, limits: HeadLimits) -> RequestHead:
     except httptools.HttpParserInvalidMethodError:
         raise ProtocolError("unknown_method", "the method is not known", status=501) from None
     except httptools.HttpParserError as error:
-        raise _explain(error, _lines(data)) from None
-    lines = _lines(data)
+        raise _explain(error, _lines(data, end)) from None
+    lines = _lines(data, end)
     if len(lines) > limits.fields:
         raise ProtocolError("too_many_fields", "the request has too many fields", status=431)
     head = RequestHead(method, target, lines)
@@ -171,10 +211,9 @@ def parse_request_head(data: bytes, limits: HeadLimits) -> RequestHead:
     return head
 
 
-def _lines(data: bytes) -> list[bytes]:
-    """The field lines of a head."""
-    begin = data.index(b"\r\n") + 2
-    return data[begin:-4].split(b"\r\n") if len(data) - begin > 4 else []
+def _lines(data: bytes, end: int) -> list[bytes]:
+    """The field lines of a head whose first line ends at ``end``."""
+    return data[end + 2 : -4].split(b"\r\n") if len(data) > end + 4 else []
 
 
 def _explain(error: Exception, lines: list[bytes]) -> ProtocolError:
@@ -318,6 +357,16 @@ def bad_response(detail: str) -> UpstreamError:
     return UpstreamError("bad_response", f"the upstream broke the protocol: {detail}")
 
 
+@lru_cache(maxsize=256)
+def _read_status_line(line: bytes) -> tuple[bytes, int, bytes]:
+    """The minor version, the status, the reason phrase."""
+    match = _STATUS_LINE.fullmatch(line)
+    if match is None:
+        raise bad_response("the status line is malformed")
+    minor, status, reason = match.groups()
+    return minor, int(status), reason or b""
+
+
 def parse_response_head(data: bytes, limits: HeadLimits) -> ResponseHead:
     """Read a response head: ``data`` ends in the empty line.
 
@@ -328,20 +377,18 @@ def parse_response_head(data: bytes, limits: HeadLimits) -> ResponseHead:
     """
     if len(data) > limits.head:
         raise bad_response("the head is too large")
-    match = _STATUS_LINE.match(data)
-    if match is None:
-        raise bad_response("the status line is malformed")
-    minor, status, reason = match.groups()
+    end = data.index(b"\r\n")
+    minor, status, reason = _read_status_line(data[:end])
     try:
         httptools.HttpResponseParser(_NOBODY).feed_data(data)
     except httptools.HttpParserUpgrade:
         pass
     except httptools.HttpParserError as error:
         raise bad_response(str(error)) from None
-    lines = _lines(data)
+    lines = _lines(data, end)
     if len(lines) > limits.fields:
         raise bad_response("too many fields")
-    head = ResponseHead(int(status), reason or b"")
+    head = ResponseHead(status, reason)
     kept = head.lines
     options: frozenset[bytes] = frozenset()
     for line in lines:

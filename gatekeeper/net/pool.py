@@ -9,20 +9,22 @@ import asyncio
 import enum
 import ssl
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from twisted.logger import Logger
+
 from gatekeeper.errors import UpstreamError
 from gatekeeper.http.heads import HeadLimits
 from gatekeeper.net.sweep import NEVER, Sweep
 from gatekeeper.net.transports import LoopProtocol
 from gatekeeper.net.upstream import Receiver, UpstreamConnection
 
-
 log = Logger()
 
 
-class PoolLimits(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
     """Bounds for each origin; ``idle_timeout`` in seconds."""
 
     connections: int = 256
@@ -31,7 +33,8 @@ class PoolLimits(NamedTuple):
     queue: int = 1024
 
 
-class UpstreamTimeouts(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class UpstreamTimeouts:
     """In seconds: reaching the origin, its response head, two pieces of a body, tunnel silence."""
 
     connect: float = 5.0

@@ -49,6 +49,9 @@ class State(enum.Enum):
     CLOSED = "gone, or a tunnel's"
 
 
+IDLE, HEAD, BODY, RESPONSE, DRAIN, LINGER, CLOSED = State  # faster to look up
+
+
 @lru_cache(maxsize=1024)
 def _status_line(status: int, reason: bytes) -> bytes:
     return b"HTTP/1.1 %d %b" % (status, reason)
@@ -86,7 +89,7 @@ class ClientConnection:
         self.deadline = NEVER
         self._plane = plane
         self._connections = connections
-        self._state = State.IDLE
+        self._state = IDLE
         self._buffer = b""
         self._body: Body | None = None
         self._body_wanted = False
@@ -113,7 +116,7 @@ class ClientConnection:
         address = transport.getPeer()
         self.peer = str(address[0]).removeprefix("::ffff:") if address else ""
         if not self.peer or not self._connections.admit(self):
-            self._state = State.CLOSED
+            self._state = CLOSED
             transport.abortConnection()
             return
         self.deadline = self._plane.sweep.now + self._plane.timeouts.idle
@@ -122,23 +125,23 @@ class ClientConnection:
     def dataReceived(self, data: bytes) -> None:
         """Bytes from the client."""
         state = self._state
-        if state is State.IDLE or state is State.HEAD:
+        if state is IDLE or state is HEAD:
             self._buffer = self._buffer + data if self._buffer else data
             self._process()
-        elif state is State.BODY:
+        elif state is BODY:
             if self._body_wanted:
                 self._read_body(data)
             else:
                 self._buffer += data
                 self._pause()
-        elif state is State.RESPONSE:
+        elif state is RESPONSE:
             self._buffer += data
             self._pause()
-        elif state is State.DRAIN:
+        elif state is DRAIN:
             self._drain(data)
-        elif state is State.LINGER:
+        elif state is LINGER:
             self._drained += len(data)
-            if self._drained > self._plane.limits.drain:
+            if self._drained > self._plane.drain_limit:
                 self.transport.abortConnection()
 
     def readConnectionLost(self) -> bool:
@@ -147,7 +150,7 @@ class ClientConnection:
 
     def connectionLost(self, reason: Failure) -> None:
         """The client has gone."""
-        self._state = State.CLOSED
+        self._state = CLOSED
         self._plane.sweep.timed.discard(self)
         self._connections.forget(self)
         exchange, self._exchange = self._exchange, None
@@ -157,9 +160,9 @@ class ClientConnection:
     def timed_out(self) -> None:
         """The deadline has passed."""
         state = self._state
-        if state is State.HEAD:
+        if state is HEAD:
             self._refuse(ProtocolError("slow_head", "the request took too long", status=408))
-        elif state is State.BODY and self._exchange is not None:
+        elif state is BODY and self._exchange is not None:
             self.deadline = NEVER
             self._keep_alive = False
             if self._paused:
@@ -167,7 +170,7 @@ class ClientConnection:
             else:
                 refusal = Refusal("slow_body", "the request's body took too long", status=408)
             self._exchange.fail(refusal)
-        elif state is State.IDLE and not self.transport.buffered:
+        elif state is IDLE and not self.transport.buffered:
             self.close()
         else:
             self.transport.abortConnection()
@@ -181,7 +184,7 @@ class ClientConnection:
         self._processing = True
         try:
             for _ in range(_IN_ONE_TURN):
-                if not self._buffer or self._state not in (State.IDLE, State.HEAD):
+                if not self._buffer or self._state not in (IDLE, HEAD):
                     break
                 if self.transport.writing_paused:
                     self._pause()  # he asks and asks, and does not read the answers
@@ -190,14 +193,14 @@ class ClientConnection:
                 if not self._read_head():
                     break
             else:
-                if self._state is State.IDLE:  # else it is the exchange that goes on
+                if self._state is IDLE:  # else it is the exchange that goes on
                     self._pause()
                     self._connections.call_soon(self._go_on)
         finally:
             self._processing = False
 
     def _go_on(self) -> None:
-        if self._state in (State.IDLE, State.HEAD):
+        if self._state in (IDLE, HEAD):
             self._unpause()
             self._process()
 
@@ -217,8 +220,8 @@ class ClientConnection:
                 if data == b"\r":  # half an empty line
                     return False
                 check_beginning(data, limits)
-                if self._state is State.IDLE:  # more bytes do not wind this clock up
-                    self._state = State.HEAD
+                if self._state is IDLE:  # more bytes do not wind this clock up
+                    self._state = HEAD
                     self.deadline = plane.sweep.now + plane.timeouts.head
                 return False
             end += 4
@@ -236,12 +239,12 @@ class ClientConnection:
         self._keep_alive = head.keep_alive and not plane.draining and head.method != b"CONNECT"
         length = head.length
         if length == 0:
-            self._state = State.RESPONSE
+            self._state = RESPONSE
             self.deadline = NEVER
         else:
             self._body = ChunkedBody() if length is None else CountedBody(length)
             self._body_wanted = False
-            self._state = State.BODY
+            self._state = BODY
             self.deadline = NEVER
         exchange = self._exchange = Exchange(plane, self, head)
         exchange.begin()
@@ -249,7 +252,7 @@ class ClientConnection:
 
     def start_body(self) -> None:
         """The exchange wants the request's body."""
-        if self._state is not State.BODY:
+        if self._state is not BODY:
             return
         self._body_wanted = True
         self.deadline = self._plane.sweep.now + self._plane.timeouts.body
@@ -270,12 +273,12 @@ class ClientConnection:
         except ProtocolError as refusal:
             self._keep_alive = False
             self._body = None
-            self._state = State.RESPONSE
+            self._state = RESPONSE
             if exchange is not None:
                 exchange.fail(refusal)
             return
         if body.done:
-            self._state = State.RESPONSE
+            self._state = RESPONSE
             self.deadline = NEVER
             self._buffer = body.rest
             self._body = None
@@ -298,7 +301,7 @@ class ClientConnection:
             self._buffer = body.rest
             self._body = None
             self._next()
-        elif body.done or self._drained > self._plane.limits.drain:
+        elif body.done or self._drained > self._plane.drain_limit:
             self._linger()
 
     def _pause(self) -> None:
@@ -345,7 +348,7 @@ class ClientConnection:
             body = chunk(body) + b"0\r\n\r\n" if done else chunk(body)
         else:
             self._keep_alive = False
-        if self._state is State.BODY and request.expects_continue:
+        if self._state is BODY and request.expects_continue:
             exchange = self._exchange
             if exchange is None or not exchange.body_sent:
                 self._keep_alive = False  # he may send the body after all, or not
@@ -382,7 +385,7 @@ class ClientConnection:
         self, upstream: LoopTransport, answer: bytes, data: bytes, idle_timeout: float, end: OnEnd
     ) -> Tunnel:
         """Join this connection and the upstream's: bytes both ways from now on."""
-        self._state = State.CLOSED
+        self._state = CLOSED
         self._exchange = None
         self._plane.sweep.timed.discard(self)
         early, self._buffer = self._buffer, b""
@@ -396,8 +399,8 @@ class ClientConnection:
 
     def close(self) -> None:
         """Hang up, if nothing is under way: the daemon drains, or the client was idle."""
-        if self._state is State.IDLE:
-            self._state = State.CLOSED
+        if self._state is IDLE:
+            self._state = CLOSED
             self.transport.loseConnection()
         else:
             self._keep_alive = False
@@ -407,12 +410,12 @@ class ClientConnection:
     def _response_done(self) -> None:
         self._exchange = None
         self._drained = 0
-        if self._state is State.CLOSED:
+        if self._state is CLOSED:
             return
         if not self._keep_alive:
             self._linger()
-        elif self._state is State.BODY:
-            self._state = State.DRAIN
+        elif self._state is BODY:
+            self._state = DRAIN
             self.deadline = self._plane.sweep.now + self._plane.timeouts.body
             data, self._buffer = self._buffer, b""
             self._unpause()
@@ -422,7 +425,7 @@ class ClientConnection:
             self._next()
 
     def _next(self) -> None:
-        self._state = State.IDLE
+        self._state = IDLE
         self._drained = 0
         self.deadline = self._plane.sweep.now + self._plane.timeouts.idle
         self._unpause()
@@ -431,7 +434,7 @@ class ClientConnection:
 
     def _linger(self) -> None:
         """Close in a way that lets the client read the answer (RFC 9112, 9.6)."""
-        self._state = State.LINGER
+        self._state = LINGER
         self._body = None
         self._buffer = b""
         self._drained = 0
@@ -503,10 +506,10 @@ class _BodySource:
 
     def pauseProducing(self) -> None:
         """The upstream takes no more for now."""
-        if self._connection._state is State.BODY:
+        if self._connection._state is BODY:
             self._connection._pause()
 
     def resumeProducing(self) -> None:
         """The upstream takes more."""
-        if self._connection._state is State.BODY:
+        if self._connection._state is BODY:
             self._connection._unpause()

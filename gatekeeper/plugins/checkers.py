@@ -1,6 +1,7 @@
 """The checkers that come with gatekeeper."""
 
-from gatekeeper.auth.access_token import AccessTokenChecker, AccessTokenSettings
+from gatekeeper.auth.access_token import AccessTokenChecker
+from gatekeeper.auth.access_token_settings import AccessTokenSettings
 from gatekeeper.auth.api_key import ApiKeyChecker, ApiKeySettings
 from gatekeeper.auth.basic import BasicChecker, BasicSettings
 from gatekeeper.auth.client_certificate import (

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import SecretStr
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface.verify import verifyObject
 
+from gatekeeper.auth.access_token import AccessTokenChecker
 from gatekeeper.auth.api_key import ApiKeyChecker
 from gatekeeper.auth.basic import BasicChecker
 from gatekeeper.auth.cache import VerdictCache
 from gatekeeper.auth.chain import Chain
+from gatekeeper.auth.client_certificate import (
+    ClientCertificateChecker,
+    ClientCertificateSettings,
+)
 from gatekeeper.auth.encodings import Legacy
 from gatekeeper.auth.grpc_checker import CallFailedError, GrpcChecker, Headers, Question
 from gatekeeper.auth.hashing import HashingQueue
+from gatekeeper.auth.http_client import Answer
 from gatekeeper.auth.interfaces import (
     CLIENT,
     PEER_TRUSTED,
@@ -32,12 +39,20 @@ from gatekeeper.auth.interfaces import (
     Unavailable,
     Verdict,
 )
+from gatekeeper.auth.introspection import IntrospectionChecker, IntrospectionSettings
+from gatekeeper.auth.jwe import TokenCipher
+from gatekeeper.auth.jwks import FileKeys
+from gatekeeper.auth.jwt import JwtChecker, JwtSettings
 from gatekeeper.auth.keyfile import KeyFile
+from gatekeeper.auth.metadata import MetadataClient
 from gatekeeper.auth.null import NullChecker
 from gatekeeper.auth.registry import find_plugins
 from gatekeeper.auth.secret import SecretChecker
+from gatekeeper.auth.token_exchange import TokenExchangeChecker, TokenExchangeSettings
 from gatekeeper.auth.trust import TrustChecker
 from gatekeeper.auth.users import ConfiguredUsers, Decoys
+from tests.auth.http_peers import Asked, FakeHttp
+from tests.auth.signing import ISSUER, RSA, key_set, public, sign
 from tests.auth.support import (
     ALICE,
     KEY,
@@ -50,8 +65,10 @@ from tests.auth.support import (
     good_token,
     outcome,
 )
+from tests.auth.test_client_certificate import CERTIFICATE_OF_ALICE
 
 SECRET = "s3cr3tValue"
+SECRET_KEY = b"a key of just as many bytes: 32."
 
 
 @dataclass
@@ -59,6 +76,7 @@ class Subject:
     """A checker, credentials that it takes, and what it must never show.
 
     ``open``: it grants to everybody. ``decides``: it leaves nothing to others.
+    ``decides_tokens``: nor bearer tokens, at least.
     """
 
     checker: IChecker
@@ -67,6 +85,7 @@ class Subject:
     threads: ManualThreads
     open: bool = False
     decides: bool = False
+    decides_tokens: bool = False
 
     def ask(self, presented: Credentials) -> Verdict:
         results = outcome(self.checker.check(presented))
@@ -98,6 +117,24 @@ def _api_key_legacy(threads: ManualThreads, directory: Path) -> Subject:
     path.write_text(KEYS)
     checker = ApiKeyChecker("keys", KeyFile(path), lambda: NOW, Legacy(), forbids=True)
     return Subject(checker, credentials(good_token()), (KEY,), threads)
+
+
+def _access_token(threads: ManualThreads, directory: Path) -> Subject:
+    return _make_access_token(threads, None)
+
+
+def _access_token_with_marketplace(threads: ManualThreads, directory: Path) -> Subject:
+    return _make_access_token(threads, MetadataClient("https://m.example", FakeHttp()))
+
+
+def _make_access_token(threads: ManualThreads, metadata: MetadataClient | None) -> Subject:
+    checker = AccessTokenChecker(
+        "nvm", TokenCipher(SECRET_KEY), metadata=metadata, seconds=lambda: NOW
+    )
+    headers = {"authentication": {"type": "bearer", "token": SECRET}}
+    claims = {"userId": "u", "endpoints": ["http://h/"], "headers": headers, "exp": int(NOW) + 9}
+    good = replace(credentials(f"Bearer {checker.mint(claims)}".encode()), host="h")
+    return Subject(checker, good, (SECRET, SECRET_KEY.decode()), threads)
 
 
 def _secret(threads: ManualThreads, directory: Path) -> Subject:
@@ -137,6 +174,44 @@ def _grpc(threads: ManualThreads, directory: Path) -> Subject:
     return Subject(checker, good, (SECRET,), threads, decides=True)
 
 
+def _client_certificate(threads: ManualThreads, directory: Path) -> Subject:
+    checker = ClientCertificateChecker("mtls", ClientCertificateSettings(), lambda: NOW)
+    shown = replace(credentials(), certificate=CERTIFICATE_OF_ALICE)
+    return Subject(checker, shown, (), threads)
+
+
+def _jwt(threads: ManualThreads, directory: Path) -> Subject:
+    path = directory / "jwks.json"
+    path.write_bytes(key_set(public(RSA, "1")))
+    settings = JwtSettings(jwks=path, issuer=ISSUER, audience="acme")
+    checker = JwtChecker("provider", settings, FileKeys(path), lambda: NOW)
+    return Subject(checker, credentials(sign(RSA, "RS256")), (), threads)
+
+
+def _introspection(threads: ManualThreads, directory: Path) -> Subject:
+    def answer(asked: Asked) -> Answer:
+        known = f"token={SECRET}&".encode() in (asked.body or b"")
+        return Answer(200, b'{"active": true, "sub": "u"}' if known else b'{"active": false}')
+
+    settings = IntrospectionSettings(
+        url="http://h/", client_id="gatekeeper", client_secret=SecretStr("cl1ent-s3cret")
+    )
+    checker = IntrospectionChecker("oauth", settings, FakeHttp(answer), lambda: NOW)
+    good = credentials(f"Bearer {SECRET}".encode())
+    return Subject(checker, good, (SECRET, "cl1ent-s3cret"), threads, decides_tokens=True)
+
+
+def _exchange(threads: ManualThreads, directory: Path) -> Subject:
+    def answer(asked: Asked) -> Answer:
+        known = asked.fields[b"X-Userinfo"] == f"Bearer {SECRET}".encode()
+        return Answer(200, b"t0k3n") if known else Answer(401, b"")
+
+    settings = TokenExchangeSettings(url="http://h/")
+    checker = TokenExchangeChecker("tokens", settings, FakeHttp(answer), seconds=lambda: NOW)
+    good = credentials(f"Bearer {SECRET}".encode())
+    return Subject(checker, good, (SECRET, "t0k3n"), threads, decides_tokens=True)
+
+
 def _null(threads: ManualThreads, directory: Path) -> Subject:
     return Subject(NullChecker(), credentials(), (), threads, open=True)
 
@@ -145,11 +220,17 @@ MAKERS: list[Callable[[ManualThreads, Path], Subject]] = [
     _basic,
     _api_key,
     _api_key_legacy,
+    _access_token,
+    _access_token_with_marketplace,
     _secret,
     _trust,
     _trust_some,
     _null,
     _grpc,
+    _client_certificate,
+    _jwt,
+    _introspection,
+    _exchange,
 ]
 
 
@@ -205,7 +286,8 @@ SETTINGS = settings(
 
 def test_every_plugin_has_a_subject() -> None:
     found = find_plugins()
-    builtin = {"basic", "api-key", "secret", "trust", "null", "grpc"}
+    builtin = {"basic", "api-key", "access-token", "secret", "trust", "null", "grpc"}
+    builtin |= {"client-certificate", "jwt", "introspection", "exchange"}
     assert set(found.types) | set(found.schemes) == builtin
     for plugin in {**found.types, **found.schemes}.values():
         assert verifyObject(ICheckerPlugin, plugin)
@@ -261,9 +343,9 @@ def test_the_verdict_depends_on_nothing_that_is_not_declared(
         if varies is None:
             continue
         declared = tuple(field for field in good.fields if field[0] in varies)
-        changed = credentials(
-            good.presented,
-            (*declared, *(field for field in fields if field[0] not in varies)),
+        changed = replace(
+            good,
+            fields=(*declared, *(field for field in fields if field[0] not in varies)),
             client=client if CLIENT not in varies else good.client,
             peer_trusted=trusted if PEER_TRUSTED not in varies else good.peer_trusted,
         )
@@ -298,7 +380,7 @@ def test_in_a_chain_it_lets_others_have_their_turn(subject: Subject) -> None:
     """Credentials of a kind that no built-in checker knows reach whoever comes after."""
     last = SecretChecker.from_url("secret://for-the-last?user_id=last")
     chain = Chain("acme", [subject.checker, last], VerdictCache(9, 300, 5))
-    if subject.decides:
+    if subject.decides or subject.decides_tokens:
         chain = Chain("acme", [last, subject.checker], VerdictCache(9, 300, 5))
     decision = chain.check(credentials(b"Bearer for-the-last"))
     assert decision == Grant(consumed=False) if subject.open else isinstance(decision, Grant)

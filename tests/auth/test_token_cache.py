@@ -6,7 +6,7 @@ import pytest
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
-from gatekeeper.auth.interfaces import IChecker
+from gatekeeper.auth.interfaces import ABSTAIN, Credentials, IChecker, Verdict
 from gatekeeper.auth.null import NullChecker
 from gatekeeper.auth.token_cache import (
     REVOKED,
@@ -98,12 +98,17 @@ class TestBounds:
 
 @implementer(IChecker, IUsesTokenCache)
 class User:
-    challenges = ()
+    challenges: tuple[bytes, ...] = ()
     varies = None
-    check = close = lambda self, *_: None
+
+    def check(self, credentials: Credentials) -> Verdict:
+        return ABSTAIN
+
+    def close(self) -> None: ...
 
     def __init__(self, zone: str, ttl: float) -> None:
-        self.zone, self.ttl = zone, ttl
+        self.zone = zone
+        self.ttl = ttl
         self.cache: ITokenCache | None = None
 
     def use(self, cache: ITokenCache) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -321,8 +322,12 @@ class TestIdentity:
         assert grant.user == grant.key_id
 
     def test_a_fingerprint_can_be_made_in_a_shell(self) -> None:
-        # printf %s 'Bearer abc' | sha256sum | cut -c -32
-        assert fingerprint(b"Bearer abc") == "8d32c45bd1f5c41f64f20adae6ba8d80"
+        made = subprocess.run(
+            ["sh", "-c", "printf %s 'Bearer abc' | sha256sum | cut -c -32"],
+            capture_output=True,
+            check=True,
+        )
+        assert made.stdout.decode().strip() == fingerprint(b"Bearer abc")
 
 
 class TestHeader:
@@ -410,7 +415,7 @@ class TestSettings:
         assert TokenExchangeSettings(url=URL, credential=ORIGINAL).needs_trusted_peers
 
     def test_names_of_fields_are_equal_in_any_case(self) -> None:
-        settings = TokenExchangeSettings(url=URL, credential=["Remote-User"])
+        settings = TokenExchangeSettings(url=URL, credential=("Remote-User",))
         assert settings.credential == ("remote-user",)
 
     @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon import Daemon
-from tests.e2e.setup import PLAIN
+from tests.e2e.plain import PLAIN
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from tests.authority import Authority
 from tests.daemon import PATIENCE, Daemon, wait_until
-from tests.e2e.setup import PLAIN
+from tests.e2e.plain import PLAIN
 from tests.origin import Origin
 
 MEGABYTE = 1024 * 1024
@@ -83,9 +83,7 @@ def read_all(connection: http.client.HTTPConnection) -> int:
 @pytest.mark.parametrize(
     ("door", "size"), [("gateway", DOWN), ("proxy", DOWN), ("tls", DOWN // 4), ("tunnel", DOWN)]
 )
-def test_down(
-    daemon: Daemon, origin: Origin, authority: Authority, door: str, size: int
-) -> None:
+def test_down(daemon: Daemon, origin: Origin, authority: Authority, door: str, size: int) -> None:
     if door == "tunnel":
         connection, target, headers = tunnel(daemon, origin), "", {}
     else:
@@ -99,9 +97,7 @@ def test_down(
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["counted", "chunked"])
 @pytest.mark.parametrize("door", ["gateway", "proxy", "tls"])
-def test_up(
-    daemon: Daemon, origin: Origin, authority: Authority, door: str, chunked: bool
-) -> None:
+def test_up(daemon: Daemon, origin: Origin, authority: Authority, door: str, chunked: bool) -> None:
     connection, target, headers = way(daemon, origin, door, authority)
     block = bytes(MEGABYTE)
     if not chunked:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.authority import Authority
 from tests.daemon import PATIENCE, Daemon
-from tests.e2e.setup import PLAIN, USER, curl
+from tests.e2e.plain import PLAIN, USER, curl
 from tests.origin import Origin
 
 MORE = """
@@ -41,11 +41,11 @@ def daemon(origin: Origin, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def proxy(daemon: Daemon, user: str = USER) -> str:
-    return "http://%s%s:%d" % (user and f"{user}@", *daemon.address("proxy"))
+    return daemon.url("proxy").replace("//", f"//{user}@" if user else "//")
 
 
 def gateway(daemon: Daemon) -> str:
-    return "http://%s:%d" % daemon.address("gateway")
+    return daemon.url("gateway")
 
 
 # --- curl ---------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from pathlib import Path
 from argon2 import PasswordHasher
 
 from tests.daemon import Daemon
-from tests.e2e.setup import PLAIN, USER, curl
+from tests.e2e.plain import PLAIN, USER, curl
 from tests.hostile.raw import Client
 from tests.origin import Origin
 
@@ -23,7 +23,7 @@ def test_wrong_passwords_do_not_stop_other_requests(tmp_path: Path, origin: Orig
     users = PLAIN[PLAIN.index("users = {") : PLAIN.index("[[services]]")]
     configuration = PLAIN.replace(users, f"users = {{ alice = '{HASH}' }}\n\n")
     with Daemon(tmp_path, configuration, ports={"origin": origin.port}) as daemon:
-        url = "http://%s:%d/echo/x" % daemon.address("gateway")
+        url = daemon.url("gateway", "/echo/x")
         assert curl(url, "-u", USER).status == 200
         ended = threading.Event()
         statuses: list[int] = []

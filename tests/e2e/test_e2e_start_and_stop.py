@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon import PATIENCE, Daemon, wait_until
-from tests.e2e.setup import PLAIN, USER, curl
+from tests.e2e.plain import PLAIN, USER, curl
 from tests.hostile.raw import BrokenTransferError, Client
 from tests.origin import Conversation, Origin
 
@@ -21,7 +21,7 @@ def test_start_serve_stop(tmp_path: Path, origin: Origin, daemonized: bool) -> N
     daemon = Daemon(tmp_path, PLAIN, daemonized=daemonized, ports={"origin": origin.port})
     with daemon:
         assert int(daemon.pid_file.read_text()) == daemon.pid
-        url = "http://%s:%d/echo/x" % daemon.address("gateway")
+        url = daemon.url("gateway", "/echo/x")
         assert curl(url, "-u", USER).status == 200
         assert curl(url).status == 401
         assert daemon.management("/healthz")[0] == 200
@@ -44,7 +44,7 @@ def test_start_again(tmp_path: Path, origin: Origin) -> None:
     daemon = Daemon(tmp_path, PLAIN, ports={"origin": origin.port})
     for _ in range(2):
         with daemon:
-            url = "http://%s:%d/echo/x" % daemon.address("gateway")
+            url = daemon.url("gateway", "/echo/x")
             assert curl(url, "-u", USER).status == 200
     assert [(row["user"], row["requests"]) for row in daemon.usage()] == [("alice", 2)]
 
@@ -56,7 +56,7 @@ def test_start_after_a_crash(tmp_path: Path, origin: Origin) -> None:
     assert daemon.pid_file.exists()
     daemon.pid_file.unlink()
     with daemon:
-        url = "http://%s:%d/echo/x" % daemon.address("gateway")
+        url = daemon.url("gateway", "/echo/x")
         assert curl(url, "-u", USER).status == 200
 
 
@@ -64,7 +64,7 @@ def test_management_may_be_nowhere(tmp_path: Path, origin: Origin) -> None:
     configuration = PLAIN.replace('"@management@"', '"none"')
     with Daemon(tmp_path, configuration, ports={"origin": origin.port}) as daemon:
         assert "management" not in daemon.log
-        url = "http://%s:%d/echo/x" % daemon.address("gateway")
+        url = daemon.url("gateway", "/echo/x")
         assert curl(url, "-u", USER).status == 200
 
 
@@ -81,9 +81,12 @@ def test_sigterm_drains(tmp_path: Path, origin: Origin, daemonized: bool) -> Non
 
     origin.on["/slow"] = slow
     daemon = Daemon(tmp_path, PLAIN, daemonized=daemonized, ports={"origin": origin.port})
-    with daemon, Client(daemon.address("gateway")) as busy, Client(
-        daemon.address("gateway")
-    ) as idle, Client(daemon.address("proxy")) as fresh:
+    with (
+        daemon,
+        Client(daemon.address("gateway")) as busy,
+        Client(daemon.address("gateway")) as idle,
+        Client(daemon.address("proxy")) as fresh,
+    ):
         idle.send(_get("/echo/x"))
         assert idle.answer().status == 200
         busy.send(_get("/echo/slow"))
@@ -121,9 +124,11 @@ def test_sigterm_does_not_wait_for_ever(tmp_path: Path, origin: Origin) -> None:
     origin.on["/endless"] = endless
     configuration = PLAIN + "\n[timeouts]\ndrain = 0.5\n"
     daemon = Daemon(tmp_path, configuration, ports={"origin": origin.port})
-    with daemon, Client(daemon.address("gateway")) as client, Client(
-        daemon.address("proxy")
-    ) as tunnel:
+    with (
+        daemon,
+        Client(daemon.address("gateway")) as client,
+        Client(daemon.address("proxy")) as tunnel,
+    ):
         client.send(_get("/echo/endless"))
         tunnel.send(_connect(origin.port))
         assert tunnel.answer("CONNECT").status == 200

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.daemon import Daemon, wait_until
-from tests.e2e.setup import PLAIN, USER, curl
+from tests.e2e.plain import PLAIN, USER, curl
 from tests.origin import Origin
 from tests.servers import PostgresServer
 
@@ -22,7 +22,7 @@ def used(daemon: Daemon) -> dict[str, tuple[int, int, int]]:
 
 
 def ask(daemon: Daemon, path: str, count: int = 1) -> None:
-    url = "http://%s:%d/echo" % daemon.address("gateway")
+    url = daemon.url("gateway", "/echo")
     for _ in range(count):
         answer = curl(url + path, "-u", USER, "-d", "hello")
         assert answer.status == 200, answer
@@ -35,7 +35,7 @@ def test_sqlite(tmp_path: Path, origin: Origin) -> None:
     (tmp_path / "state" / "usage").mkdir(parents=True)
     with daemon:
         ask(daemon, "/count", 3)
-        assert curl("http://%s:%d/echo/x" % daemon.address("gateway")).status == 401
+        assert curl(daemon.url("gateway", "/echo/x")).status == 401
     assert (tmp_path / "state" / "usage" / "here.sqlite").exists()
     # The answer is {"size": 5} and a newline.
     assert used(daemon) == {"/echo/count": (3, 15, 36)}

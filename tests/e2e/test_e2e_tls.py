@@ -13,7 +13,7 @@ import pytest
 
 from tests.authority import Authority
 from tests.daemon import PATIENCE, Daemon, wait_until
-from tests.e2e.setup import PLAIN, USER, curl
+from tests.e2e.plain import PLAIN, USER, curl
 from tests.hostile.raw import Client
 from tests.origin import Origin
 
@@ -51,7 +51,7 @@ def test_https_upstreams_are_verified(
             Origin() as origin,
             Daemon(tmp_path, configuration, ports={"origin": origin.port}) as daemon,
         ):
-            url = "http://%s:%d" % daemon.address("gateway")
+            url = daemon.url("gateway")
             for name in ("good", "named"):
                 answer = curl(f"{url}/{name}/x", "-u", USER)
                 assert answer.status == 200, answer
@@ -73,7 +73,7 @@ def test_https_upstream_with_old_tls(tmp_path: Path, authority: Authority) -> No
     with Origin(context) as origin:
         configuration = PLAIN + service("old", origin.url, f'ca_file = "{authority.file}"')
         with Daemon(tmp_path, configuration, ports={"origin": 9}) as daemon:
-            url = "http://%s:%d/old/x" % daemon.address("gateway")
+            url = daemon.url("gateway", "/old/x")
             assert curl(url, "-u", USER).status == 502
         assert origin.paths == []
 
@@ -168,7 +168,9 @@ def test_certificate_that_is_replaced_is_served_at_once(
         assert names_served(daemon, authority, "second.test") == {"second.test"}
         (daemon.directory / "second.key").write_bytes(renewed.key.read_bytes())
         wait_until(
-            lambda: names_served(daemon, authority, "renewed.test") == {"second.test", "renewed.test"},
+            lambda: (
+                names_served(daemon, authority, "renewed.test") == {"second.test", "renewed.test"}
+            ),
             "the new certificate is served",
         )
         assert names_served(daemon, authority, "first.test") == {"first.test"}
@@ -194,7 +196,7 @@ def test_weak_ciphers_are_refused(daemon: Daemon, cipher: str) -> None:
 
 def _handshake(daemon: Daemon, *options: str) -> str:
     """What OpenSSL's own client, which may be told to be careless, says of a handshake."""
-    address = "%s:%d" % daemon.address("gateway")
+    address = f"127.0.0.1:{daemon.port('gateway')}"
     run = subprocess.run(
         ["openssl", "s_client", "-connect", address, *options],
         stdin=subprocess.DEVNULL,

@@ -42,9 +42,7 @@ def _nobody_is_left(house: House) -> Iterator[None]:
 def can_connect(way: Way, count: int, source: str = "") -> bool:
     """Whether so many connections can be had at once."""
     with contextlib.ExitStack() as stack:
-        clients = [
-            stack.enter_context(Client(way.address, source=source)) for _ in range(count)
-        ]
+        clients = [stack.enter_context(Client(way.address, source=source)) for _ in range(count)]
         return all(is_served(way, client) for client in clients)
 
 

@@ -140,9 +140,7 @@ def test_13_connect_to_a_gateway(house: House, target: str) -> None:
 def test_13_connect_without_host_or_port(house: House, target: str) -> None:
     house.refuse(
         house.proxy,
-        lines(
-            f"CONNECT {target} HTTP/1.1", "Host: 127.0.0.1", f"Proxy-Authorization: {ALICE}"
-        ),
+        lines(f"CONNECT {target} HTTP/1.1", "Host: 127.0.0.1", f"Proxy-Authorization: {ALICE}"),
     )
 
 
@@ -287,7 +285,8 @@ def test_15_ambiguous_path(house: House, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/../hostile", "//hostile", "/%2e%2e/hostile", "/a%2fhostile", "/a%5chostile", "/a/..;"]
+    "path",
+    ["/../hostile", "//hostile", "/%2e%2e/hostile", "/a%2fhostile", "/a%5chostile", "/a/..;"],
 )
 def test_15_ambiguous_path_through_both_doors(house: House, way: Way, path: str) -> None:
     house.refuse(way, way.request(path))
@@ -326,7 +325,8 @@ def test_15_encoded_way_to_what_is_closed(house: House) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/echohostile", "/echo.hostile", "/ech", "/Echo/hostile", "/ECHO", "/echo;hostile", "/"]
+    "path",
+    ["/echohostile", "/echo.hostile", "/ech", "/Echo/hostile", "/ECHO", "/echo;hostile", "/"],
 )
 def test_16_prefix_look_alikes(house: House, path: str) -> None:
     data = lines(f"GET {path} HTTP/1.1", "Host: gateway.test", AUTHORIZATION)

@@ -101,8 +101,10 @@ FORGED = [
 
 @pytest.mark.parametrize("service", ["/echo", "/public", "proxy"])
 def test_19_forged_identity_and_forwarding(house: House, service: str) -> None:
-    way = house.proxy if service == "proxy" else Way(
-        house.gateway.address, service, "gateway.test", "Authorization"
+    way = (
+        house.proxy
+        if service == "proxy"
+        else Way(house.gateway.address, service, "gateway.test", "Authorization")
     )
     answer = house.ask(way, way.request("/good", *FORGED))
     assert answer.status == 200
@@ -116,9 +118,7 @@ def test_19_forged_identity_and_forwarding(house: House, service: str) -> None:
 
 
 def test_19_forged_identity_beside_a_real_one(house: House) -> None:
-    data = house.gateway.request(
-        "/good", f"Authorization: {OPS}", *FORGED, credentials=False
-    )
+    data = house.gateway.request("/good", f"Authorization: {OPS}", *FORGED, credentials=False)
     answer = house.ask(house.gateway, data)
     assert values(answer, "x-sf-user-id") == ["ops"]
     assert values(answer, "x-real-ip") == ["127.0.0.1"]
@@ -191,9 +191,7 @@ def test_21_authorization_meant_for_the_upstream(house: House) -> None:
 
 
 def test_21_authorization_as_proxy_credentials(house: House) -> None:
-    way = Way(
-        house.daemon.address("either"), house.proxy.prefix, house.proxy.host, "Authorization"
-    )
+    way = Way(house.daemon.address("either"), house.proxy.prefix, house.proxy.host, "Authorization")
     answer = house.ask(way, way.request("/good"))
     assert answer.status == 200
     assert "authorization" not in names(answer)

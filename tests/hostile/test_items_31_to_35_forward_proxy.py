@@ -166,9 +166,7 @@ def test_31_nobody_without_credentials_learns_what_is_allowed(house: House) -> N
 
 
 @pytest.mark.parametrize("host", ["localhost", "localhost."])
-def test_32_every_address_of_a_name_is_checked(
-    house: House, forbidden: Origin, host: str
-) -> None:
+def test_32_every_address_of_a_name_is_checked(house: House, forbidden: Origin, host: str) -> None:
     """Both that ``localhost`` has; named, it is what the operator vouches for."""
     authority = f"{host}:{forbidden.port}"
     forbidden.requests.clear()

@@ -117,7 +117,8 @@ def test_40_answer_that_is_none(house: House, way: Way, answer: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "chunks", [b"0x5\r\nhello\r\n0\r\n\r\n", b"-1\r\n", b"5\nhello\r\n", b"5\r\nhello!\r\n", b"g\r\n"]
+    "chunks",
+    [b"0x5\r\nhello\r\n0\r\n\r\n", b"-1\r\n", b"5\nhello\r\n", b"5\r\nhello!\r\n", b"g\r\n"],
 )
 def test_40_malformed_chunk(house: House, way: Way, chunks: bytes) -> None:
     """The answer's head may be with the client by then: he must see that it is not whole."""
@@ -376,9 +377,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("authority"))
 
 
-def test_44_body_that_tls_does_not_end(
-    authority: Authority, tmp_path: Path
-) -> None:
+def test_44_body_that_tls_does_not_end(authority: Authority, tmp_path: Path) -> None:
     """Without a close_notify anybody on the way may have cut it (RFC 8446, 6.1)."""
     certificate = authority.issue("127.0.0.1")
     configuration = f"""

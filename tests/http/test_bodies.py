@@ -15,6 +15,7 @@ from gatekeeper.http.bodies import (
     ChunkedBody,
     CountedBody,
     UnboundedBody,
+    _plain_size,
     chunk,
     last_chunk,
 )
@@ -282,6 +283,14 @@ def test_the_limits_of_lines_and_trailers() -> None:
     body = ChunkedBody()
     read(body, [b"0\r\n" + b"A: b\r\n" * 100 + b"\r\n"])
     assert body.trailers == [(b"a", b"b")] * 100
+    with pytest.raises(ProtocolError):
+        read(ChunkedBody(), [b"0\r\n" + b"A: b\r\n" * 101 + b"\r\n"])
+
+
+def test_no_long_line_is_remembered() -> None:
+    _plain_size.cache_clear()
+    assert read(ChunkedBody(), [b"5;" + b"a" * 1000 + b"\r\nhello\r\n0\r\n\r\n"]) == b"hello"
+    assert _plain_size.cache_info().currsize == 1  # that of the last chunk
 
 
 def test_extensions_that_are_small_beside_their_chunks_may_go_on_for_ever() -> None:

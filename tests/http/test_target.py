@@ -388,6 +388,11 @@ def test_what_is_no_target(raw: bytes) -> None:
     assert refused.value.status == 400
 
 
+def test_user_information_is_called_by_its_name() -> None:
+    with pytest.raises(ProtocolError, match="user information"):
+        parse_target(b"http://user:secret@a/")
+
+
 @settings(max_examples=300)
 @given(
     st.binary(max_size=40)

@@ -122,7 +122,7 @@ class TestInMemory:
         assert peer.received() == b"last words"
         assert recorder.told == ["made", "lost"]
 
-    @pytest.mark.parametrize("stop", ["abortConnection", "stopProducing"])
+    @pytest.mark.parametrize("stop", ["abortConnection", "resetConnection", "stopProducing"])
     def test_other_ends(self, connect: Connect, loop: ManualLoop, stop: str) -> None:
         recorder, peer = connect()
         getattr(recorder.transport, stop)()
@@ -270,6 +270,17 @@ class TestOverSockets:
         go_on()
         assert far.recv(100) == b"still here"
         assert far.recv(100) == b""
+
+    @pytest.mark.parametrize("closing", [False, True])
+    def test_a_reset_cannot_be_taken_for_an_end(self, pair: Pair, closing: bool) -> None:
+        recorder, far, go_on = pair
+        recorder.transport.resetConnection()
+        if closing:
+            recorder.transport.resetConnection()
+        go_on()
+        with pytest.raises(ConnectionResetError):
+            far.recv(100)
+        assert recorder.told == ["made", "lost"]
 
     def test_a_full_buffer_stops_the_producer_once(self, pair: Pair) -> None:
         recorder, far, go_on = pair

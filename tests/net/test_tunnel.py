@@ -195,7 +195,7 @@ class TestEnds:
     def test_one_is_reset(self, world: World, first: int) -> None:
         pair = tunnel(world)
         pair[first].resets()
-        assert not pair[1 - first].is_open
+        assert pair[1 - first].was_aborted  # what came before may not be all
         assert world.plane.live == set()
         assert len(world.log.entries) == 1
 
@@ -286,6 +286,8 @@ class TestUpgrade:
         assert answer.line == b"HTTP/1.1 101 Switching Protocols"
         assert answer.fields == [
             (b"Sec-WebSocket-Accept", b"def"),
+            (b"via", b"1.1 gatekeeper-test"),
+            (b"x-request-id", b"%032x" % 1),
             (b"connection", b"upgrade"),
             (b"upgrade", b"websocket"),
         ]

@@ -136,6 +136,7 @@ class TestReuse:
             b"HTTP/1.1 204 No Content\r\n\r\nsurprise",
             b"HTTP/1.1 304 Not Modified\r\ncontent-length: 2\r\n\r\nhi",
             b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\nmore",
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\na: b\r\n\r\nmore",
         ],
     )
     def test_so_does_a_body_where_none_may_be(self, world: World, response: bytes) -> None:
