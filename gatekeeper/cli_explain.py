@@ -39,14 +39,14 @@ def _read_fields(values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 
 def _read_lines(path: str) -> list[str]:
     try:
-        with click.open_file(path, "r", errors="surrogateescape") as file:
+        with click.open_file(path, "r", "utf-8", "surrogateescape") as file:
             content = file.read(_LONGEST + 1)
     except OSError as error:
         message = f"{path} cannot be read: {error.strerror}"
         raise click.BadParameter(message, param_hint="-H") from None
     if len(content) > _LONGEST:
         raise click.BadParameter(f"{path} is longer than {_LONGEST}", param_hint="-H")
-    return [line for line in content.splitlines() if line]
+    return [line for line in content.split("\n") if line]
 
 
 def _check_address(_: click.Context, __: click.Parameter, value: str) -> str:

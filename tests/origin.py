@@ -9,6 +9,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from io import BufferedReader
 from types import TracebackType
 from typing import Any, Self
 
@@ -62,7 +63,7 @@ class Conversation:
         self.number = number
         self.request = Received("", "", (), b"")
         self.trailers: list[str] = []
-        self._reader = connection.makefile("rb", 1 << 18)
+        self._reader: BufferedReader = connection.makefile("rb", 1 << 18)  # type: ignore[assignment]
 
     def read_request(self) -> Received | None:
         """The next request's head; None at the end."""
@@ -167,6 +168,16 @@ def raw(answer: bytes, *, close: bool = True) -> Handler:
         conversation.send(answer)
         if close:
             conversation.close()
+
+    return handle
+
+
+def silent(until: threading.Event) -> Handler:
+    """Make a handler that says nothing until something has happened, and then hangs up."""
+
+    def handle(conversation: Conversation) -> None:
+        until.wait(_PATIENCE)
+        conversation.close()
 
     return handle
 

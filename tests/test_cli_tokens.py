@@ -317,7 +317,7 @@ def test_secrets_are_asked_for_at_a_terminal(config: Path, terminal: tuple[int, 
     )
     os.close(theirs)
     shown = b""
-    while b": " not in shown:
+    while b"token: " not in shown:
         shown += os.read(ours, 1000)
     os.write(ours, b"upstream-s3cret\n")
     output, _ = process.communicate(timeout=60)

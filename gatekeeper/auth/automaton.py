@@ -208,11 +208,10 @@ class Automaton:
                     first |= its_first
                     last |= its_last
                 return any(nullable for nullable, _, _ in added), first, last
-            case Repeat():
-                nullable, first, last = self._add(node.part)
-                if node.many:
-                    self._link(last, first)
-                return nullable or node.optional, first, last
+        nullable, first, last = self._add(node.part)
+        if node.many:
+            self._link(last, first)
+        return nullable or node.optional, first, last
 
     def _add_bytes(self, node: Bytes) -> tuple[bool, int, int]:
         place = len(self._chars)

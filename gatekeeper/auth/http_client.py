@@ -7,49 +7,37 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from http.cookiejar import DefaultCookiePolicy
 from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple, Protocol, TypeVar
 from urllib.parse import urlsplit
 
-from cryptography.x509 import load_pem_x509_certificates
-from OpenSSL import SSL
-from OpenSSL.crypto import X509
 from pydantic import AfterValidator
 from treq.client import HTTPClient
-from treq.cookies import IndexableCookieJar
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
-from twisted.internet.protocol import Protocol as TwistedProtocol
-from twisted.internet.protocol import connectionDone
-from twisted.internet.ssl import Certificate, trustRootFromCertificates
+from twisted.internet.error import ConnectionClosed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.client import (
-    Agent,
-    BrowserLikePolicyForHTTPS,
-    HostnameCachingHTTPSPolicy,
-    HTTPConnectionPool,
-    RequestTransmissionFailed,
-    ResponseDone,
-    ResponseFailed,
-    ResponseNeverReceived,
-)
-from twisted.web.http import PotentialDataLoss
+from twisted.web.client import HTTPConnectionPool, RequestTransmissionFailed, ResponseNeverReceived
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent, IBodyProducer, IResponse
-from zope.interface import implementer
 
 from gatekeeper.auth.hashing import OverloadError
+from gatekeeper.auth.http_agent import (
+    Body,
+    HttpError,
+    describe,
+    https_policy,
+    make_pool,
+    make_treq,
+)
 from gatekeeper.auth.slots import Slots
 from gatekeeper.config.model import Words
 from gatekeeper.config.values import parse_host, parse_port, split_authority
-from gatekeeper.errors import ConfigurationError, GatekeeperError, Problem
+
+__all__ = ["Answer", "Asks", "HttpClient", "HttpError", "HttpUrl", "check_http_url"]
 
 T = TypeVar("T")
 
-_KEPT: Final = 30  # seconds that an idle connection is kept
 _COMPLAINTS: Final = 10.0  # seconds between two lines in the log
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@/?%\[\]-]*")
 
@@ -79,10 +67,6 @@ def check_http_url(text: str) -> str:
 
 #: The type of a setting that is a URL to ask.
 HttpUrl = Annotated[str, AfterValidator(check_http_url), Words("URL")]
-
-
-class HttpError(GatekeeperError):
-    """The server gave no answer, or none that can be used. The message is for the log."""
 
 
 class Answer(NamedTuple):
@@ -142,7 +126,7 @@ class HttpClient:
         self._name = name
         self._timeout = timeout
         self._max_body = max_body
-        self._policy = HostnameCachingHTTPSPolicy(BrowserLikePolicyForHTTPS(_trust_root(ca_file)))
+        self._policy = https_policy(ca_file)
         self._at_once = at_once
         self._slots = Slots(at_once, waiting)
         self._reactor = reactor
@@ -211,18 +195,14 @@ class HttpClient:
             unbuffered=True,
             reactor=self._reactor,
         )
-        collected = _Body(self._max_body)
+        collected = Body(self._max_body)
         response.deliverBody(collected)
         return Answer(response.code, await collected.done)
 
     def _http(self) -> HTTPClient:
         if self._treq is None:
-            self._pool = HTTPConnectionPool(self._reactor)
-            self._pool.maxPersistentPerHost = self._at_once
-            self._pool.cachedConnectionTimeout = _KEPT
-            agent = Agent(self._reactor, self._policy, self._timeout, pool=self._pool)
-            nobody = DefaultCookiePolicy(allowed_domains=[])
-            self._treq = HTTPClient(_PlainAgent(agent), IndexableCookieJar(nobody))
+            self._pool = make_pool(self._reactor, self._at_once)
+            self._treq = make_treq(self._reactor, self._policy, self._pool, self._timeout)
         return self._treq
 
     def _too_late(self, _: object, timeout: float) -> Failure:
@@ -241,105 +221,13 @@ class HttpClient:
         return failure
 
 
-@implementer(IAgent)
-class _PlainAgent:
-    """Wants no compression: a few bytes must not become gigabytes before they are counted."""
-
-    def __init__(self, agent: Agent) -> None:
-        self._agent = agent
-
-    def request(
-        self,
-        method: bytes,
-        uri: bytes,
-        headers: Headers | None = None,
-        bodyProducer: IBodyProducer | None = None,
-    ) -> Deferred[IResponse]:
-        """See :class:`IAgent`."""
-        if headers is not None:
-            headers.removeHeader(b"accept-encoding")
-        return self._agent.request(method, uri, headers, bodyProducer).addCallback(_refuse_encoded)
-
-
-def _refuse_encoded(response: IResponse) -> IResponse:
-    if response.headers.hasHeader(b"content-encoding"):
-        unwanted = _Body(0)
-        unwanted.done.addErrback(lambda _: b"")
-        response.deliverBody(unwanted)
-        unwanted.done.cancel()
-        raise HttpError("the answer is compressed, which was not asked for")
-    return response
-
-
-class _Body(TwistedProtocol):
-    """Collects a body; ``done`` fires with it, or fails where it is too large or breaks off."""
-
-    def __init__(self, limit: int) -> None:
-        self.done: Deferred[bytes] = Deferred(lambda _: self._abort())
-        self._limit = limit
-        self._size = 0
-        self._pieces: list[bytes] = []
-
-    def dataReceived(self, data: bytes) -> None:
-        """More of the body."""
-        self._size += len(data)
-        if self.done.called:
-            return
-        if self._size > self._limit:
-            self.done.errback(HttpError(f"the answer is larger than {self._limit} bytes"))
-            self._abort()
-        else:
-            self._pieces.append(data)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The body has ended; without a length it ends with the connection."""
-        if self.done.called:
-            return
-        if reason.check(ResponseDone, PotentialDataLoss):
-            self.done.callback(b"".join(self._pieces))
-        else:
-            self.done.errback(reason)
-
-    def _abort(self) -> None:
-        transport: Any = self.transport
-        if transport is not None:
-            getattr(transport, "abortConnection", transport.loseConnection)()
-
-
 def _explain(failure: Failure) -> Failure:
     """Whatever went wrong on the way, as an :class:`HttpError`."""
     if failure.check(HttpError):
         return failure
     if failure.check(OverloadError):
         return Failure(HttpError("too many requests wait for an answer"))
-    return Failure(HttpError(_describe(failure)))
-
-
-def _describe(failure: Failure) -> str:
-    """What went wrong, for the log, without anything that was sent or received."""
-    error: BaseException | None = failure.value
-    if isinstance(error, ResponseFailed) and error.reasons:
-        error = error.reasons[-1].value
-    if isinstance(error, ConnectError | DNSLookupError):
-        return str(error)
-    if isinstance(error, SSL.Error) and error.args and error.args[0]:
-        return f"TLS: {error.args[0][0][-1]}"
-    return f"the connection failed ({type(error).__name__})"
-
-
-def _trust_root(ca_file: Path | None) -> Any:
-    if ca_file is None:
-        return None
-    try:
-        certificates = load_pem_x509_certificates(ca_file.read_bytes())
-        return trustRootFromCertificates(
-            [Certificate(X509.from_cryptography(each)) for each in certificates]
-        )
-    except OSError as error:
-        problem = f"{ca_file} cannot be read: {error.strerror}"
-    except ValueError:
-        problem = f"{ca_file} holds no certificate in PEM form"
-    raise ConfigurationError([Problem("ca_file", problem)])
+    return Failure(HttpError(describe(failure)))
 
 
 def _the_reactor() -> Any:

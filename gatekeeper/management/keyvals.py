@@ -70,10 +70,7 @@ class Keyvals:
             return answer(request, HTTPStatus.OK, await cache.items())
         if len(wanted) != 1:
             raise _malformed("`key` is given twice")
-        try:
-            key = wanted[0].decode("utf-8")
-        except UnicodeDecodeError:
-            raise _malformed("`key` is not UTF-8") from None
+        key = wanted[0].decode("utf-8", "replace")
         value = await cache.get(key)
         if value is None:
             raise _missing()

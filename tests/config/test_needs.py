@@ -166,6 +166,4 @@ def test_problems_of_a_jwt_checker(directory: Directory) -> None:
     assert found["checkers.jwt.jwks"] == "must be an `http://` or `https://` URL, or a file"
     assert found["checkers.jwt.issuer"] == "must be a string"
     assert found["checkers.jwt.audience"] == "is required"
-    assert set(found) == {f"checkers.jwt.{k}" for k in ("jwks", "issuer", "audience")} | {
-        "checkers.jwt.algorithms[0]"
-    }
+    assert found["checkers.jwt.algorithms[0]"].startswith("must be")

@@ -85,7 +85,8 @@ def read_all(connection: http.client.HTTPConnection) -> int:
 )
 def test_down(daemon: Daemon, origin: Origin, authority: Authority, door: str, size: int) -> None:
     if door == "tunnel":
-        connection, target, headers = tunnel(daemon, origin), "", {}
+        connection, target = tunnel(daemon, origin), ""
+        headers: dict[str, str] = {}
     else:
         connection, target, headers = way(daemon, origin, door, authority)
     before = daemon.peak_memory

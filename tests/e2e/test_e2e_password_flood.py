@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def test_wrong_passwords_do_not_stop_other_requests(tmp_path: Path, origin: Orig
                         return
                     client.send(
                         b"GET /echo/x HTTP/1.1\r\nHost: x\r\nAuthorization: Basic %b\r\n\r\n"
-                        % _encode(f"alice:{number} {count}")
+                        % base64.b64encode(b"alice:%d %d" % (number, count))
                     )
                     statuses.append(client.answer().status)
 
@@ -54,9 +55,3 @@ def test_wrong_passwords_do_not_stop_other_requests(tmp_path: Path, origin: Orig
         assert set(statuses) <= {401, 503}
     assert {row["user"] for row in daemon.usage()} == {"alice"}
     assert sum(row["requests"] for row in daemon.usage()) == 21
-
-
-def _encode(text: str) -> bytes:
-    import base64
-
-    return base64.b64encode(text.encode())

@@ -65,6 +65,7 @@ def test_https_upstreams_are_verified(
         assert other_name.paths == []
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_https_upstream_with_old_tls(tmp_path: Path, authority: Authority) -> None:
     context = authority.issue("127.0.0.1").server_context()
     context.set_ciphers("ALL:@SECLEVEL=0")
@@ -118,7 +119,9 @@ def names_served(daemon: Daemon, authority: Authority, asked: str | None) -> set
     ):
         certificate = secure.getpeercert()
     assert certificate is not None
-    return {str(name) for kind, name in certificate["subjectAltName"] if kind == "DNS"}
+    names = certificate["subjectAltName"]
+    assert isinstance(names, tuple)
+    return {str(pair[1]) for pair in names if pair[0] == "DNS"}
 
 
 def test_requests_over_tls(daemon: Daemon, authority: Authority) -> None:
@@ -168,17 +171,16 @@ def test_certificate_that_is_replaced_is_served_at_once(
         assert names_served(daemon, authority, "second.test") == {"second.test"}
         (daemon.directory / "second.key").write_bytes(renewed.key.read_bytes())
         wait_until(
-            lambda: (
-                names_served(daemon, authority, "renewed.test") == {"second.test", "renewed.test"}
-            ),
+            lambda: "renewed.test" in names_served(daemon, authority, "renewed.test"),
             "the new certificate is served",
         )
+        assert "renewed.test" in names_served(daemon, authority, "second.test")
         assert names_served(daemon, authority, "first.test") == {"first.test"}
         client.send(b"GET /echo/x HTTP/1.1\r\nHost: second.test\r\n\r\n")
         assert client.answer().status == 401
 
 
-@pytest.mark.parametrize("version", ["-ssl3", "-tls1", "-tls1_1"])
+@pytest.mark.parametrize("version", ["-tls1", "-tls1_1"])
 def test_old_tls_is_refused(daemon: Daemon, version: str) -> None:
     assert "Cipher is" not in _handshake(daemon, version, "-cipher", "ALL:@SECLEVEL=0")
 

@@ -150,13 +150,14 @@ class House:
         """What the upstream has got since the last call.
 
         Good requests are sent, which come behind whatever may still be on its way; they are not
-        in the list.
+        in the list. Nor is ``/partial``, which is for requests that are cut in the middle: their
+        heads may come here at any time.
         """
         for way in (self.gateway, self.proxy):
             answer = self.ask(way, way.request("/last"))
             assert answer.status == 200, answer
         received, self.origin.requests[:] = list(self.origin.requests), []
-        return [request for request in received if request.path != "/last"]
+        return [request for request in received if request.path not in ("/last", "/partial")]
 
     def refuse(self, way: Way, data: bytes, statuses: Sequence[int] = (400,)) -> Answer:
         """Send what must be refused for good, and more requests behind it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import ssl
@@ -70,10 +71,17 @@ class Client:
 
     def try_to_send(self, data: bytes) -> None:
         """Send this, if the other side still takes it."""
-        try:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.socket.sendall(data)
+
+    def send_until_it_breaks(self, data: bytes, most: int) -> None:
+        """Send this again and again; fail where the other side takes ``most`` bytes of it."""
+        try:
+            for _ in range(most // len(data)):
+                self.socket.sendall(data)
         except (BrokenPipeError, ConnectionResetError):
-            pass
+            return
+        raise AssertionError(f"the other side has taken {most} bytes")
 
     def answer(self, method: str = "GET") -> Answer:
         """Read the answer to a request with this method.
@@ -88,6 +96,13 @@ class Client:
         fields = tuple((name.lower(), value) for name, _, value in pairs)
         answer = Answer(int(status), fields, b"")
         return Answer(int(status), fields, self._body(answer, method))
+
+    def answer_or_break(self, method: str = "GET") -> Answer | None:
+        """Read the answer; None where it is not whole."""
+        try:
+            return self.answer(method)
+        except BrokenTransferError:
+            return None
 
     def final_answer(self, method: str = "GET") -> Answer:
         """Read the answer, and see that nothing comes behind it but the end."""

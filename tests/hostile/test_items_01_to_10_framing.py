@@ -144,23 +144,23 @@ def test_06_malformed_chunk(house: House, way: Way, body: bytes) -> None:
     def finish(conversation: Conversation) -> None:
         finished.append(b"".join(conversation.read_body()))
 
-    house.origin.on["/chunks"] = finish
+    house.origin.on["/partial"] = finish
     behind = way.request("/smuggled")
     with way.connect() as client:
-        client.send(way.request("/chunks", CHUNKED, method="POST") + body + behind)
+        client.send(way.request("/partial", CHUNKED, method="POST") + body + behind)
         answer = client.final_answer()
         client.try_to_send(behind)
     assert answer.status == 400
-    assert [request.path for request in house.seen()] in ([], ["/chunks"])
+    assert house.seen() == []
     assert finished == []
 
 
 def test_06_malformed_chunk_after_a_good_one(house: House, way: Way) -> None:
     with way.connect() as client:
-        client.send(way.request("/chunks", CHUNKED, method="POST") + b"5\r\nhello\r\n")
+        client.send(way.request("/partial", CHUNKED, method="POST") + b"5\r\nhello\r\n")
         client.send(b"0x5\r\nhello\r\n0\r\n\r\n" + way.request("/smuggled"))
         assert client.final_answer().status == 400
-    assert "/smuggled" not in [request.path for request in house.seen()]
+    assert house.seen() == []
 
 
 def test_07_trailers_that_are_none(house: House, way: Way) -> None:
@@ -277,9 +277,7 @@ def test_09_endless_body_behind_a_denied_request(house: House, way: Way) -> None
     with way.connect() as client:
         client.send(denied)
         assert client.answer().status in (401, 407)
-        with pytest.raises((BrokenPipeError, ConnectionResetError)):
-            for _ in range(1000):
-                client.send(b"x" * 65536)
+        client.send_until_it_breaks(b"x" * 65536, 100_000_000)
     assert house.seen() == []
 
 

@@ -11,7 +11,7 @@ import pytest
 from tests.daemon import Daemon, free_port, wait_until
 from tests.hostile.house import ALICE, House, Way
 from tests.hostile.raw import Answer, Client
-from tests.origin import Conversation, Origin
+from tests.origin import Conversation, Origin, silent
 
 TUNNEL_IDLE = 1.0
 
@@ -269,8 +269,8 @@ def test_35_half_open_tunnel_goes_on(house: House, ended: None) -> None:
 
 def test_35_half_open_tunnel_ends(house: House) -> None:
     """A client that has said all, and an upstream that never says anything."""
-    silent = threading.Event()
-    house.origin.on["/silent"] = lambda conversation: (silent.wait(20), conversation.close())[1]
+    ended = threading.Event()
+    house.origin.on["/silent"] = silent(ended)
     before = count_tunnels(house.daemon)
     try:
         with own_tunnel(house) as client:
@@ -280,7 +280,7 @@ def test_35_half_open_tunnel_ends(house: House) -> None:
         wait_until(lambda: count_tunnels(house.daemon) == before + 1, "the tunnel is logged")
         assert tunnel_end(house.daemon) == "tunnel_idle"
     finally:
-        silent.set()
+        ended.set()
 
 
 def test_35_tunnel_whose_client_reads_nothing(house: House) -> None:

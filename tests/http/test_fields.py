@@ -5,7 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekeeper.http import fields as f
-from gatekeeper.http.fields import classify, encode, list_members, may_be_trailer, normalize
+from gatekeeper.http.fields import (
+    classify,
+    encode,
+    field_lines,
+    list_members,
+    may_be_trailer,
+    normalize,
+    parse_lines,
+)
 
 KINDS = [
     (b"Accept", f.KEEP),
@@ -138,6 +146,16 @@ def test_what_is_no_trailer(name: bytes) -> None:
 )
 def test_list_members(values: list[bytes], members: list[bytes]) -> None:
     assert list_members(values) == members
+
+
+def test_lines() -> None:
+    assert parse_lines([b"A: b", b"C:d\t ", b"E:", b"F: g:h"]) == [
+        (b"a", b"b"),
+        (b"c", b"d"),
+        (b"e", b""),
+        (b"f", b"g:h"),
+    ]
+    assert field_lines([(b"a", b"b"), (b"C", b"")]) == [b"a: b", b"C: "]
 
 
 def test_encode() -> None:

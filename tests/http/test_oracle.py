@@ -271,7 +271,7 @@ def lower_coding(name: bytes, value: bytes) -> bytes:
     return value.lower() if name == b"transfer-encoding" else value  # as h11 has it
 
 
-@settings(max_examples=800)
+@settings(max_examples=500)
 @given(REQUESTS, CUTS)
 @example(b"GET / HTTP/1.1\r\nHost: a\r\nX: y \r\n\r\n", [])
 @example(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", [1])
@@ -280,7 +280,7 @@ def test_requests(message: bytes, cuts: list[int]) -> None:
     compare(ours_of_request, h11_of_request, head, pieces)
 
 
-@settings(max_examples=800)
+@settings(max_examples=500)
 @given(RESPONSES, CUTS)
 @example(b"HTTP/1.1 200 OK\r\nX: y \r\n\r\n", [])
 @example(b"HTTP/1.1 200 OK\r\nConnection: x\r\nX: y\r\nZ: z\r\n\r\n", [])
@@ -309,7 +309,7 @@ CHUNKED_BODIES = mutated(
 )
 
 
-@settings(max_examples=800)
+@settings(max_examples=500)
 @given(CHUNKED_BODIES, CUTS)
 def test_chunked_bodies(body: bytes, cuts: list[int]) -> None:
     message = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + body
