@@ -9,6 +9,7 @@ from gatekeeper.http.fields import Fields
 from gatekeeper.http.heads import ResponseHead
 
 if TYPE_CHECKING:
+    from gatekeeper.auth.chain import Chain
     from gatekeeper.doors import Door
     from gatekeeper.net.transports import LoopTransport
 
@@ -29,6 +30,12 @@ class ClientSide(Protocol):
     door: Door
     peer: str
     transport: LoopTransport
+
+    #: The chain that was asked last, what was presented, and the digest that it is known by.
+    digest: tuple[Chain | None, bytes, bytes]
+
+    #: The field line that tells the upstream whom we forward for.
+    forwarded_for: bytes
 
     @property
     def certificate(self) -> Mapping[str, Any] | None:

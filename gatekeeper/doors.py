@@ -9,13 +9,16 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import ClassVar, Final, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Final, TypeAlias
 
 from gatekeeper.errors import ProtocolError, Refusal
 from gatekeeper.http.fields import list_members
 from gatekeeper.http.heads import RequestHead, bad_request
 from gatekeeper.http.target import Authority, Target, parse_authority, parse_target
 from gatekeeper.routing import Route, RoutingTable
+
+if TYPE_CHECKING:
+    from gatekeeper.clientside import ClientSide
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -135,10 +138,11 @@ class Door:
                 return said
         return peer
 
-    def forwarding_fields(self, peer: str, head: RequestHead, request: Request) -> bytes:
+    def forwarding_fields(self, client: ClientSide, head: RequestHead, request: Request) -> bytes:
         """``X-Forwarded-For``, ``-Proto`` and ``-Host`` for the upstream, as lines."""
+        peer = client.peer
         if not (self._trusted and self.trusts(peer)):
-            return b"x-forwarded-for: %b\r\n%b" % (peer.encode("ascii"), request.forwarded)
+            return client.forwarded_for + request.forwarded
         earlier = [value for value in head.values(b"x-forwarded-for") if value]
         addresses = b", ".join([*earlier, peer.encode("ascii")])
         scheme = head.values(b"x-forwarded-proto")

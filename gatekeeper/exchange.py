@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from gatekeeper.accounting import access_entry, usage_record
-from gatekeeper.auth.chain import ANONYMOUS, Decision
+from gatekeeper.auth.chain import ANONYMOUS, Chain, Decision
 from gatekeeper.auth.interfaces import Credentials, Deny, Grant, Opened, Opens, Unavailable
 from gatekeeper.errors import Refusal, UpstreamError
 from gatekeeper.forwarding import trace_id, upstream_head
@@ -116,8 +116,7 @@ class Exchange:
             if chain is None or head.method in route.open_methods:
                 self._granted(ANONYMOUS if chain is None else _UNCHECKED)
                 return
-            presented = door.presented(head, request)
-            verdict = chain.lookup(presented)
+            verdict = self._known(chain, door.presented(head, request))
             if isinstance(verdict, Grant):
                 self._granted(verdict)
                 return
@@ -132,6 +131,17 @@ class Exchange:
             asked.addCallback(self._decided).addErrback(self._broken)
         else:
             self._decided(asked)
+
+    def _known(self, chain: Chain, presented: bytes) -> Grant | Deny | None:
+        """What the chain knows of these credentials; mostly they are the last request's."""
+        client = self.client
+        last_chain, last_presented, digest = client.digest
+        if chain is not last_chain or presented != last_presented:
+            if not chain.plain:
+                return None
+            digest = chain.digest(presented)
+            client.digest = chain, presented, digest
+        return chain.known(digest)
 
     def _credentials(self, count: int = 1) -> Credentials:
         """What a checker is told; ``count`` tells how often it was, this time included."""

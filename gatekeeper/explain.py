@@ -18,6 +18,7 @@ from zope.interface import directlyProvides, implementer, providedBy
 
 from gatekeeper.assembly import Assembly
 from gatekeeper.auth.cache import VerdictCache
+from gatekeeper.auth.chain import Chain
 from gatekeeper.auth.interfaces import (
     Abstain,
     Credentials,
@@ -204,12 +205,14 @@ class Explained(Exchange):
         self.ended.errback(refusal)
 
 
-class _Caller(NamedTuple):
+@dataclass
+class _Caller:
     """What an exchange asks of its client's side before it answers."""
 
     door: Door
     peer: str
     certificate: Mapping[str, Any] | None = None
+    digest: tuple[Chain | None, bytes, bytes] = (None, b"", b"")
 
 
 @implementer(IChecker)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from gatekeeper.http.fields import encode, normalize
+from gatekeeper.http.fields import normalize
 from gatekeeper.http.heads import RequestHead
 
 if TYPE_CHECKING:
@@ -36,12 +36,12 @@ def upstream_head(exchange: Exchange) -> bytes:
     client, door, plane = exchange.client, exchange.client.door, exchange.plane
     forwarded = head.forwarded
     if grant.headers:
-        names = {normalize(name) for name, _ in grant.headers}
+        names = grant.header_names
         forwarded = [line for line in forwarded if normalize(line.partition(b":")[0]) not in names]
-    parts = [head.method, request.upstream_line, b"\r\n".join(forwarded)]
+    parts = [head.method, request.upstream_line]
     if forwarded:
-        parts.append(b"\r\n")
-    parts.append(door.forwarding_fields(client.peer, head, request))
+        parts += (b"\r\n".join(forwarded), b"\r\n")
+    parts.append(door.forwarding_fields(client, head, request))
     request_id = exchange.id
     if head.traceparent is not None and _TRACEPARENT.fullmatch(head.traceparent):
         parts.append(_CONTINUED % (request_id, head.traceparent, plane.via))
@@ -50,10 +50,9 @@ def upstream_head(exchange: Exchange) -> bytes:
     authorization = _authorization(exchange)
     if authorization is not None:
         parts += (b"authorization: ", authorization, b"\r\n")
-    if grant.user and request.route.is_service:
-        parts += (b"x-forwarded-user: ", grant.user.encode("utf-8"), b"\r\n")
-    if grant.headers:
-        parts.append(encode(grant.headers))
+    if request.route.is_service:
+        parts.append(grant.user_line)
+    parts.append(grant.header_lines)
     if grant.real_ip:
         parts += (b"x-real-ip: ", door.client_address(client.peer, head).encode("ascii"), b"\r\n")
     if head.length is None:

@@ -75,9 +75,15 @@ class Chain:
 
         None: :meth:`check` the request.
         """
-        if not self.plain:
-            return self._uncached
-        return self._get(blake2b(presented, key=self._secret, digest_size=16).digest())
+        return self.known(self.digest(presented)) if self.plain else self._uncached
+
+    def digest(self, presented: bytes) -> bytes:
+        """What a plain chain's verdict is known by. A caller who has it need not make it again."""
+        return blake2b(presented, key=self._secret, digest_size=16).digest()
+
+    def known(self, digest: bytes) -> Grant | Deny | None:
+        """The verdict under :meth:`digest`, if there is one."""
+        return self._get(digest)
 
     def check(self, credentials: Credentials) -> Decision | Deferred[Decision]:
         """Say what is known, or ask the checkers; the Deferred never fails, unless cancelled.

@@ -14,6 +14,8 @@ from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
+from gatekeeper.http.fields import encode, is_field, normalize
+
 Fields: TypeAlias = tuple[tuple[bytes, bytes], ...]
 
 #: Stand among the field names of :attr:`IChecker.varies`; no field can have such a name.
@@ -96,6 +98,8 @@ class Grant:
     for ``x-real-ip``. ``expires`` is in seconds since the epoch. ``opens`` limits the grant to some
     URLs. ``recheck`` asks that the chain is asked again every so many seconds while an exchange
     runs under the grant; a verdict other than Grant then ends the exchange.
+
+    :raises ValueError: what goes upstream cannot stand in a header field.
     """
 
     user: str = ""
@@ -108,6 +112,24 @@ class Grant:
     expires: float | None = None
     opens: Opens | None = field(default=None, repr=False)
     recheck: float | None = None
+    #: ``x-forwarded-user`` and ``headers`` as lines for the upstream, and the names of the latter.
+    user_line: bytes = field(init=False, repr=False, compare=False)
+    header_lines: bytes = field(init=False, repr=False, compare=False)
+    header_names: frozenset[bytes] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        user = self.user.encode("utf-8")
+        for name, value in (
+            (b"user", user),
+            (b"authorization", self.authorization or b""),
+            *self.headers,
+        ):
+            if not is_field(name, value):
+                raise ValueError(f"a grant's {name!r} cannot stand in a header field")
+        put = object.__setattr__  # frozen for everybody else
+        put(self, "user_line", b"x-forwarded-user: %b\r\n" % user if user else b"")
+        put(self, "header_lines", encode(self.headers))
+        put(self, "header_names", frozenset(normalize(name) for name, _ in self.headers))
 
 
 @dataclass(frozen=True, slots=True)

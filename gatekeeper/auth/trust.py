@@ -18,7 +18,7 @@ from gatekeeper.auth.interfaces import (
 )
 from gatekeeper.auth.urls import parse_checker_url
 from gatekeeper.errors import ConfigurationError, Problem
-from gatekeeper.http.fields import KEEP, RESERVED, classify, list_members
+from gatekeeper.http.fields import KEEP, RESERVED, classify, is_field, list_members
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^`|~-]+")  # RFC 9110, 5.6.2, without "_"
 
@@ -93,6 +93,8 @@ class TrustChecker:
             if self._allowed is not None and name not in self._allowed:
                 continue
             # Connection may name fields of its own hop, but cannot take an identity away.
+            if not is_field(name, value):
+                continue
             if trustworthy(name) and (name not in of_connection or classify(name)[1] == RESERVED):
                 kept.setdefault(name, value)
         return kept

@@ -6,6 +6,7 @@ with the names as they are sent.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Final, TypeAlias
 
@@ -70,6 +71,15 @@ _NO_TRAILERS: Final = frozenset(
 
 _TABLE_SIZE: Final = 4096
 _LONGEST_NAME: Final = 64  # that is remembered
+
+
+_NAME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE: Final = re.compile(rb"(?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?")
+
+
+def is_field(name: bytes, value: bytes) -> bool:
+    """Whether these can be a field line's name and value (RFC 9110, 5.1 and 5.5)."""
+    return bool(_NAME.fullmatch(name) and _VALUE.fullmatch(value))
 
 
 def normalize(name: bytes) -> bytes:

@@ -120,21 +120,8 @@ class RequestHead:
         return [value for field, value in self.fields if field == name]
 
 
-class _Nobody:
-    """Whom the parsers call. They look for these names, and finding nothing is slower."""
-
-    on_message_begin = None
-    on_url = None
-    on_status = None
-    on_header = None
-    on_headers_complete = None
-    on_body = None
-    on_message_complete = None
-    on_chunk_header = None
-    on_chunk_complete = None
-
-
-_NOBODY: Final = _Nobody()
+#: Whom the parsers call: nobody.
+_NOBODY: Final = object()
 
 
 def check_beginning(data: bytes, limits: HeadLimits) -> None:

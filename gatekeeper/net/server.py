@@ -27,6 +27,7 @@ from gatekeeper.replies import make_reply
 from gatekeeper.usage.accesslog import AccessEntry
 
 if TYPE_CHECKING:
+    from gatekeeper.auth.chain import Chain
     from gatekeeper.doors import Door
     from gatekeeper.net.listeners import Connections
     from gatekeeper.plane import Plane
@@ -75,7 +76,9 @@ class ClientConnection:
         "_processing",
         "_state",
         "deadline",
+        "digest",
         "door",
+        "forwarded_for",
         "peer",
         "transport",
     )
@@ -86,6 +89,8 @@ class ClientConnection:
     def __init__(self, plane: Plane, door: Door, connections: Connections) -> None:
         self.door = door
         self.peer = ""
+        self.forwarded_for = b""
+        self.digest: tuple[Chain | None, bytes, bytes] = (None, b"", b"")
         self.deadline = NEVER
         self._plane = plane
         self._connections = connections
@@ -115,6 +120,7 @@ class ClientConnection:
         self.transport = transport
         address = transport.getPeer()
         self.peer = str(address[0]).removeprefix("::ffff:") if address else ""
+        self.forwarded_for = b"x-forwarded-for: %b\r\n" % self.peer.encode("ascii")
         if not self.peer or not self._connections.admit(self):
             self._state = CLOSED
             transport.abortConnection()

@@ -5,6 +5,6 @@ import os
 from hypothesis import settings
 
 settings.register_profile(
-    "codec", deadline=None, derandomize="CI" in os.environ, max_examples=200, print_blob=True
+    "gatekeeper", deadline=None, derandomize="CI" in os.environ, max_examples=200, print_blob=True
 )
-settings.load_profile("codec")
+settings.load_profile("gatekeeper")
