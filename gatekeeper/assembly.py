@@ -81,7 +81,7 @@ class Assembly:
                 route.access.reload()
 
     def door(self, listener: Listener) -> Door:
-        """What is behind a listener."""
+        """What is behind a gateway or a forward proxy."""
         scheme = b"https" if listener.tls else b"http"
         trusted = [parse_network(network) for network in listener.trusted_peers]
         pseudonym = self._plane.pseudonym
@@ -97,7 +97,11 @@ class Assembly:
             trusted,
             self._forward_route(listener),
             self._table(lambda service: bool(service.hosts)),
-            frozenset(parse_bind(other.bind).port for other in self._settings.listeners),
+            frozenset(
+                parse_bind(other.bind).port
+                for other in self._settings.listeners
+                if other.role != "introspection"
+            ),
             listener.credentials_from,
         )
 
@@ -120,6 +124,8 @@ class Assembly:
             access=make_access(service),
             hidden=ACTIONS if service.actions_file is not None else b"",
             max_body=service.limits.body or self._settings.limits.body,
+            cors=service.cors,
+            outlives_grant=service.actions_file is not None,
             open_methods=frozenset(method.encode("ascii") for method in service.open_methods),
         )
         if service.to == "grant":

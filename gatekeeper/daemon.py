@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import signal
 from typing import Any, Final
 
 from twisted.application.service import Service
@@ -20,11 +21,17 @@ from twisted.python.failure import Failure
 from gatekeeper import __version__
 from gatekeeper.assembly import Assembly
 from gatekeeper.auth.cache import VerdictCache
+from gatekeeper.auth.interfaces import IReadiness
 from gatekeeper.auth.registry import close_checkers, make_checkers, reload_checkers
+from gatekeeper.auth.token_cache import IRevoking, MemoryTokenCache, share_token_caches
 from gatekeeper.config.model import Settings
 from gatekeeper.demo import demo_origin_service
 from gatekeeper.errors import ConfigurationError, Problem, StoreError
+from gatekeeper.management.health import Check
+from gatekeeper.management.introspection_service import IntrospectionService
+from gatekeeper.management.keyvals import Keyvals
 from gatekeeper.management.service import ManagementService, management_service
+from gatekeeper.management.token import open_operator_token
 from gatekeeper.net.binding import listening_socket
 from gatekeeper.net.listeners import BACKLOG, Connections, Listener
 from gatekeeper.net.resolver import Resolver
@@ -75,6 +82,12 @@ class Daemon(Service):
         self.connections = Connections(settings.limits, loop.call_soon)
         self._resolver = Resolver(loop, timeout=settings.timeouts.connect)
         self.listeners: list[Listener] = []
+        self._introspection: list[IntrospectionService] = []
+        self._zones = share_token_caches(self._checkers, lambda _, ttl: MemoryTokenCache(ttl))
+        for checker in self._checkers.values():
+            revoking = IRevoking(checker, None)
+            if revoking is not None:
+                revoking.on_revoked(self.plane.revoke)
         self._management = self._bind_management()
         self._demo = demo_origin_service(settings.demo.origin) if settings.demo else None
         self._assembly = self._bind()
@@ -117,17 +130,28 @@ class Daemon(Service):
             addresses,
         )
         for listener, listening, tls in sockets:
-            door = assembly.door(listener)
-            self.listeners.append(Listener(listening, door, self.plane, self.connections, tls))
+            if listener.role == "introspection":
+                self._introspection.append(
+                    IntrospectionService(listening, listener, self._checkers, self._cache)
+                )
+            else:
+                door = assembly.door(listener)
+                self.listeners.append(Listener(listening, door, self.plane, self.connections, tls))
         return assembly
 
     def _bind_management(self) -> ManagementService | None:
-        where = self.settings.management.bind
-        if where == "none":
+        management = self.settings.management
+        if management.bind == "none":
             return None
-        return management_service(
-            where, {"store": self._store_problem, "usage": self._usage_problem}
-        )
+        checks: dict[str, Check] = {"store": self._store_problem, "usage": self._usage_problem}
+        for checker in self._checkers.values():
+            readiness = IReadiness(checker, None)
+            if readiness is not None:
+                checks[repr(checker)] = readiness.ready  # its name may be a URL with a secret
+        token = open_operator_token(self.settings.state_dir) if management.auth == "token" else None
+        if token is None:
+            log.warn("Whoever reaches {address} is an operator", address=management.bind)
+        return management_service(management.bind, checks, Keyvals(self._zones, token))
 
     def _store_problem(self) -> Deferred[str | None]:
         return self._store.ping().addCallbacks(lambda _: None, self._store_away)
@@ -151,6 +175,7 @@ class Daemon(Service):
         self._reactor.callWhenRunning(self._begin)
 
     def _begin(self) -> None:
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._hang_up))
         # Started together: a store that is away is no reason not to serve.
         self._flusher.start()
         ensureDeferred(self._open_store()).addErrback(self._give_up)
@@ -173,7 +198,7 @@ class Daemon(Service):
         ):
             looping.clock = self._reactor
             looping.start(interval, now=False)
-        for service in (self._management, self._demo):
+        for service in (self._management, self._demo, *self._introspection):
             if service is not None:
                 service.startService()
         for listener in self.listeners:
@@ -196,6 +221,11 @@ class Daemon(Service):
             log.failure("Cannot start", failure)
         atexit.register(os._exit, 1)
         self._reactor.stop()
+
+    def _hang_up(self) -> None:
+        """SIGHUP: key files and certificates are read now; the configuration at a restart."""
+        log.info("SIGHUP: files are read again; a changed configuration needs a restart")
+        self._check_files()
 
     def _sweep(self) -> None:
         self.plane.sweep.run()
@@ -230,6 +260,9 @@ class Daemon(Service):
             self._management.drain()
         for listener in self.listeners:
             listener.stop()
+        for introspection in self._introspection:
+            if introspection.running:
+                await introspection.stopService()
         await self._drain()
         self.meter.drain()
         lost = await self._flusher.stop()

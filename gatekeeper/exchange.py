@@ -20,7 +20,7 @@ from gatekeeper.auth.interfaces import Credentials, Deny, Grant, Opened, Opens, 
 from gatekeeper.errors import Refusal, UpstreamError
 from gatekeeper.forwarding import trace_id, upstream_head
 from gatekeeper.http.bodies import chunk, last_chunk
-from gatekeeper.http.fields import Fields, field_lines
+from gatekeeper.http.fields import Fields, field_lines, normalize
 from gatekeeper.http.heads import RequestHead, ResponseHead
 from gatekeeper.replies import make_reply, unauthorized
 
@@ -189,7 +189,7 @@ class Exchange:
         self.grant = grant
         request = self.request
         route = request.route
-        if route.access is not None:
+        if route.access is not None and grant is not _UNCHECKED:
             denied = route.access.decide(self.head.method, request.path, grant.groups)
             if denied is not None:
                 raise self._unauthorized(denied)
@@ -275,7 +275,11 @@ class Exchange:
             self.fail(Refusal("body_too_large", "the request's body is too large", status=413))
             return
         if self.head.length is None:
-            payload = chunk(payload) + last_chunk(trailers) if done else chunk(payload)
+            payload = chunk(payload)
+            if done:
+                ours = self.grant.header_names
+                trailers = [trailer for trailer in trailers if normalize(trailer[0]) not in ours]
+                payload += last_chunk(trailers)
         upstream.send_data(payload, done=done)
 
     # --- towards the client ---------------------------------------------------------------
@@ -291,6 +295,9 @@ class Exchange:
         self.bytes_out = len(payload)
         self.responding = True
         lines = head.lines
+        if not head.dated:  # RFC 9110, 6.6.1
+            lines.append(b"date: " + self.plane.date())
+        lines += self.request.route.response_lines
         lines.append(b"via: " + self.plane.via)
         lines.append(b"x-request-id: " + self.id)
         client = self.client
@@ -422,7 +429,11 @@ class Exchange:
     def watch(self, wall: float, monotonic: float) -> None:
         """Whether it may go on; called now and then, with the times of the plane's two clocks."""
         grant = self.grant
-        if grant.expires is not None and grant.expires <= wall:
+        if (
+            grant.expires is not None
+            and grant.expires <= wall
+            and not self.request.route.outlives_grant
+        ):
             self.cut("grant_expired")
         elif grant.recheck is not None and monotonic - self.checked_at >= grant.recheck:
             self.check_again()
@@ -445,7 +456,11 @@ class Exchange:
     def _checked_again(self, verdict: Decision) -> None:
         self.checking = False
         self.checked_at = self.plane.monotonic()
-        if not isinstance(verdict, Grant):
+        access = self.request.route.access
+        if not isinstance(verdict, Grant) or (
+            access is not None
+            and access.decide(self.head.method, self.request.path, verdict.groups) is not None
+        ):
             self.cut("grant_withdrawn")
 
     def cut(self, reason: str) -> None:

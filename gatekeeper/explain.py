@@ -141,8 +141,9 @@ async def _explain(
     observed = {name: _Observed(name, checker, steps) for name, checker in checkers.items()}
     cache = VerdictCache(settings.cache.size, settings.cache.ttl, settings.cache.negative_ttl)
     assembly = Assembly(settings, plane, observed, cache, loop, resolver, own_addresses(settings))
-    doors = {each.name: assembly.door(each) for each in settings.listeners}
-    choice = choose_listener(settings.listeners, doors, question)
+    listeners = [each for each in settings.listeners if each.role != "introspection"]
+    doors = {each.name: assembly.door(each) for each in listeners}
+    choice = choose_listener(listeners, doors, question)
     explanation = Explanation(settings, question, choice, doors[choice.listener.name], steps)
     try:
         await _take(explanation, plane)

@@ -108,8 +108,10 @@ def choose_listener(
 
     ``doors`` are those of the listeners, by name.
 
-    :raises QuestionError: no listener has the name that is asked for.
+    :raises QuestionError: no listener has the name that is asked for, or there is none at all.
     """
+    if not listeners:
+        raise QuestionError("there is neither a gateway nor a forward proxy")
     if question.listener is not None:
         for listener in listeners:
             if listener.name == question.listener:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from gatekeeper.http.fields import normalize
 from gatekeeper.http.heads import RequestHead
+from gatekeeper.http.target import Authority
 
 if TYPE_CHECKING:
     from gatekeeper.exchange import Exchange
@@ -38,7 +39,7 @@ def upstream_head(exchange: Exchange) -> bytes:
     if grant.headers:
         names = grant.header_names
         forwarded = [line for line in forwarded if normalize(line.partition(b":")[0]) not in names]
-    parts = [head.method, request.upstream_line]
+    parts = [head.method, _request_line(exchange)]
     if forwarded:
         parts += (b"\r\n".join(forwarded), b"\r\n")
     parts.append(door.forwarding_fields(client, head, request))
@@ -67,6 +68,19 @@ def upstream_head(exchange: Exchange) -> bytes:
         parts.append(b"connection: te\r\nte: trailers\r\n")
     parts.append(b"\r\n")
     return b"".join(parts)
+
+
+def _request_line(exchange: Exchange) -> bytes:
+    """What follows the method, and the Host; that of the URL which the grant opens, if it does."""
+    request, opened = exchange.request, exchange.opened
+    if opened is None:
+        return request.upstream_line
+    default_port = 443 if opened.scheme == "https" else 80
+    return b" %b%b HTTP/1.1\r\nhost: %b\r\n" % (
+        request.route.upstream_path(request.path),
+        request.query,
+        Authority(opened.host, opened.port).encode(default_port),
+    )
 
 
 def _authorization(exchange: Exchange) -> bytes | None:

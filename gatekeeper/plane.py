@@ -73,6 +73,12 @@ class Plane:
         for exchange in tuple(self.live):
             exchange.watch(wall, monotonic)
 
+    def revoke(self, key_id: str) -> None:
+        """End what runs under a key that counts no more."""
+        for exchange in tuple(self.live):
+            if exchange.grant.key_id == key_id:
+                exchange.cut("grant_revoked")
+
     def check_again(self) -> None:
         """Ask again for everything that runs: what granted it has changed."""
         for exchange in tuple(self.live):

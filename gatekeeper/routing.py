@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 Dial: TypeAlias = "Callable[[Exchange], Deferred[Origin | None]]"
 
 
+_CORS: Final = (
+    b"access-control-allow-origin: *",
+    b"access-control-expose-headers: Authorization,NVMCreditsConsumed",
+)
+
+
 def _nowhere(exchange: Exchange) -> Deferred[Origin | None]:
     raise AssertionError("a route has an origin, or a way to find one")
 
@@ -35,6 +41,8 @@ class Route:
     ``prefix`` is the service's ``from``, ``path`` the path of its ``to``; ``max_body`` in bytes.
     ``chain`` is ``None`` for a public service. A route without ``origin`` has ``dial``, which finds
     where each request goes; it fires with ``None`` when that is a tunnel, and has been opened.
+    ``outlives_grant``: a token's expiry says until when it may be presented, and does not end what
+    runs (a token of seconds, for calls of minutes). ``cors``: any web page may read the responses.
     ``hidden`` is what may follow ``from`` in a path, and is not the upstream's to see: ``/v0/``.
     """
 
@@ -52,6 +60,8 @@ class Route:
         open_methods: frozenset[bytes] = frozenset(),
         dial: Dial | None = None,
         is_service: bool = True,
+        outlives_grant: bool = False,
+        cors: bool = False,
         hidden: bytes = b"",
     ) -> None:
         self.name = name
@@ -59,6 +69,8 @@ class Route:
         self.origin = origin
         self.dial = dial or _nowhere
         self.is_service = is_service
+        self.outlives_grant = outlives_grant
+        self.response_lines = _CORS if cors else ()
         self.host_field = host_field
         self.chain = chain
         self.access = access

@@ -259,3 +259,29 @@ class TestGrantsThatEnd:
         guarded.loop.settle()
         guarded.upstream().sends(OK)
         assert client.message().status == 200
+
+    @pytest.mark.parametrize("data", [GET, UPGRADE])
+    def test_when_its_key_is_revoked(self, guarded: World, data: bytes) -> None:
+        client, _ = self.running(guarded, Grant(user="alice", key_id="k1"), data)
+        guarded.plane.revoke("k2")
+        assert client.is_open
+        guarded.plane.revoke("k1")
+        guarded.loop.settle()
+        assert client.was_aborted
+        assert guarded.record.reason == "grant_revoked"
+
+    def test_when_a_group_is_lost(self, make_world: MakeWorld) -> None:
+        access = [{"path": "/**", "groups": ["staff"]}]
+        world = make_world(services=[GUARDED | {"access": access}])
+        client, _ = self.running(world, Grant(user="alice", groups=frozenset({"staff"})))
+        world.gate.answer = Grant(user="alice")
+        world.plane.check_again()
+        world.loop.settle()
+        assert client.was_aborted
+
+    def test_open_methods_pass_beside_access_rules(self, make_world: MakeWorld) -> None:
+        service = GUARDED | {"open_methods": ["GET"], "access": [{"path": "/x"}]}
+        world = make_world(services=[service])
+        client = ask(world)
+        world.upstream().sends(OK)
+        assert client.message().status == 200

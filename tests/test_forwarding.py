@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from gatekeeper.auth.interfaces import Grant
+from gatekeeper.auth.interfaces import Grant, Opened
 from tests.memory import Message
 from tests.world import (
     CLIENT,
@@ -251,3 +252,51 @@ class TestClientAddress:
         world = make_world(listeners=[TRUSTING], services=[GUARDED])
         world.connect(peer=peer).sends(get())
         assert world.gate.asked[0].peer_trusted is trusted
+
+
+class TestWhatAGrantDecides:
+    def test_the_upstream_is_asked_for_the_host_that_it_opens(self, guarded: World) -> None:
+        class Elsewhere:
+            def find(self, host: str, port: int | None, path: bytes) -> Opened | None:
+                assert (host, port, path) == ("shop.example", None, b"/a")
+                return Opened("https", "api.example.com", 443, b"Bearer upstream")
+
+        guarded.gate.answer = Grant(user="alice", opens=Elsewhere())
+        sent = forwarded(guarded, get(b"authorization: Bearer ours", target=b"/a"))
+        assert sent.values(b"host") == [b"api.example.com"]
+        assert sent.values(b"authorization") == [b"Bearer upstream"]
+
+    def test_its_fields_do_not_come_as_trailers(self, guarded: World) -> None:
+        guarded.gate.answer = Grant(user="alice", headers=((b"x-api-user", b"alice"),))
+        chunked = get(b"transfer-encoding: chunked", method=b"POST")
+        body = b"1\r\na\r\n0\r\nx_api_user: root\r\nx-sum: 1\r\n\r\n"
+        guarded.connect().sends(chunked + body)
+        sent = guarded.upstream().received()
+        assert b"x-api-user: alice\r\n" in sent
+        assert b"root" not in sent
+        assert sent.endswith(b"0\r\nx-sum: 1\r\n\r\n")
+
+    @pytest.mark.parametrize(
+        "grant",
+        [
+            {"user": "a\r\nx-admin: 1"},
+            {"user": "\ud800"},
+            {"headers": ((b"x-a", b"1\n"),)},
+            {"headers": ((b"x a", b"1"),)},
+            {"authorization": b"Bearer a\r\nx: y"},
+        ],
+    )
+    def test_what_cannot_stand_in_a_field_is_no_grant(self, grant: dict[str, Any]) -> None:
+        with pytest.raises(ValueError, match=r"field|surrogates"):
+            Grant(**grant)
+
+
+def test_any_web_page_may_read_it(make_world: MakeWorld) -> None:
+    world = make_world(services=[GUARDED | {"cors": True, "checkers": []}])
+    client = world.connect()
+    client.sends(get())
+    world.upstream().sends(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+    answer = client.message()
+    assert answer.values(b"access-control-allow-origin") == [b"*"]
+    exposed = answer.values(b"access-control-expose-headers")
+    assert exposed == [b"Authorization,NVMCreditsConsumed"]

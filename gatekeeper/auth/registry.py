@@ -126,12 +126,14 @@ def close_checkers(checkers: Mapping[str, IChecker]) -> None:
 
 
 def _urls(settings: Settings) -> Iterator[tuple[str, str]]:
-    chains = {f"services[{i}]": each.checkers for i, each in enumerate(settings.services)}
-    chains |= {f"listeners[{i}]": each.checkers or () for i, each in enumerate(settings.listeners)}
+    chains = {f"services[{i}].checkers": each.checkers for i, each in enumerate(settings.services)}
+    for i, each in enumerate(settings.listeners):
+        chains[f"listeners[{i}].checkers"] = each.checkers or ()
+        chains[f"listeners[{i}].callers"] = each.callers or ()
     for path, names in chains.items():
         for position, name in enumerate(names):
             if "://" in name:
-                yield f"{path}.checkers[{position}]", name
+                yield f"{path}[{position}]", name
 
 
 def _try_url(plugin: ICheckerPlugin, url: str) -> None:

@@ -18,7 +18,14 @@ from gatekeeper.config.needs import unmet_needs
 from gatekeeper.config.values import Address, check_name, parse_bind
 from gatekeeper.errors import ConfigurationError, Problem
 
-_FORWARD_ONLY = ("checkers", "credentials_from", "allow")
+#: Keys of listeners that not all of them have, and the roles of those that do.
+_ROLES = {
+    "tls": ("gateway", "forward"),
+    "checkers": ("forward", "introspection"),
+    "callers": ("introspection",),
+    "credentials_from": ("forward",),
+    "allow": ("forward",),
+}
 
 Table = TypeVar("Table", bound=Section)
 Named = TypeVar("Named", Listener, Service)
@@ -58,6 +65,7 @@ def cross_check(
     yield from _repeated_names(tables.services)
     yield from _repeated_addresses(tables)
     yield from _keys_of_another_role(tables.listeners)
+    yield from _missing_keys(tables.listeners)
     yield from _unknown_listeners(tables)
     yield from _unusable_checkers(tables, types)
     yield from unmet_needs(tables.listeners, tables.services, checkers)
@@ -86,7 +94,11 @@ def _repeated_names(tables: Iterable[Draft[Named]]) -> Iterator[Problem]:
 
 
 def _repeated_addresses(tables: Drafts) -> Iterator[Problem]:
-    bound = [(f"{path}.bind", item.bind) for path, item in sound(tables.listeners, "bind")]
+    bound = [
+        (f"{path}.bind", item.bind)
+        for path, item in sound(tables.listeners, "bind")
+        if "bind" in item.model_fields_set or _is_introspection(item)
+    ]
     bound += [(f"{path}.bind", item.bind) for path, item in sound(tables.management, "bind")]
     bound += [(f"{path}.origin", item.origin) for path, item in sound(tables.demo, "origin")]
     first: dict[Address, str] = {}
@@ -102,13 +114,30 @@ def _repeated_addresses(tables: Drafts) -> Iterator[Problem]:
 
 def _keys_of_another_role(listeners: list[Draft[Listener]]) -> Iterator[Problem]:
     for path, listener in sound(listeners, "role"):
-        if listener.role == "gateway":
-            for key in _FORWARD_ONLY:
-                if key in listener.model_fields_set:
-                    yield Problem(f"{path}.{key}", 'belongs to a listener with role = "forward"')
+        for key, roles in _ROLES.items():
+            if key in listener.model_fields_set and listener.role not in roles:
+                words = " or ".join(f'"{role}"' for role in roles)
+                yield Problem(f"{path}.{key}", f"belongs to a listener with role = {words}")
+
+
+def _missing_keys(listeners: list[Draft[Listener]]) -> Iterator[Problem]:
+    for path, listener in sound(listeners, "bind"):
+        if "bind" not in listener.model_fields_set and not _is_introspection(listener):
+            yield Problem(f"{path}.bind", "is required")
     for path, listener in sound(listeners, "role", "checkers"):
-        if listener.role == "forward" and listener.checkers is None:
-            yield Problem(f"{path}.checkers", 'is required where role = "forward"')
+        if listener.role != "gateway" and listener.checkers is None:
+            yield Problem(f"{path}.checkers", f'is required where role = "{listener.role}"')
+        if _is_introspection(listener) and listener.checkers == ():
+            yield Problem(f"{path}.checkers", "must name a checker that knows the tokens")
+    for path, listener in sound(listeners, "role", "callers"):
+        if _is_introspection(listener) and listener.callers == ():
+            message = "must name a checker; where it is left out, nobody may ask by RFC 7662"
+            yield Problem(f"{path}.callers", message)
+
+
+def _is_introspection(listener: Listener) -> bool:
+    # Its role may be one that cannot be read.
+    return getattr(listener, "role", None) == "introspection"
 
 
 def _unknown_listeners(tables: Drafts) -> Iterator[Problem]:
@@ -141,6 +170,9 @@ def _checker_entries(tables: Drafts) -> Iterator[tuple[str, str]]:
     for path, listener in sound(tables.listeners, "checkers"):
         for i, entry in enumerate(listener.checkers or ()):
             yield f"{path}.checkers[{i}]", entry
+    for path, listener in sound(tables.listeners, "callers"):
+        for i, entry in enumerate(listener.callers or ()):
+            yield f"{path}.callers[{i}]", entry
     for path, service in sound(tables.services, "checkers"):
         for i, entry in enumerate(service.checkers):
             yield f"{path}.checkers[{i}]", entry

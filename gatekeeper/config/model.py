@@ -202,18 +202,35 @@ class Listener(Section):
     """An address that clients connect to."""
 
     name: Name = Field(description="What the log calls it; services name it in `listeners`.")
-    role: Literal["gateway", "forward"] = Field(
-        description="`gateway`, which serves the services, or `forward`, a forward proxy."
+    role: Literal["gateway", "forward", "introspection"] = Field(
+        description="`gateway`, which serves the services; `forward`, a forward proxy; "
+        "`introspection`, which tells other programs what tokens are worth."
     )
-    bind: Bind = Field(description="Where it listens: `0.0.0.0:443`, `[::]:443`.")
-    tls: TLS | None = Field(default=None, description="Terminate TLS here; plain HTTP if left out.")
+    bind: Bind = Field(
+        default="127.0.0.1:4000",
+        description="Where it listens: `0.0.0.0:443`, `[::]:443`. Only an `introspection` listener "
+        "may leave it out.",
+    )
+    tls: TLS | None = Field(
+        default=None,
+        description="Terminate TLS here; plain HTTP if left out. Not for `introspection`.",
+    )
     trusted_peers: tuple[Network, ...] = Field(
-        default=(), description="Networks whose `X-Forwarded-*` are believed. Nobody by default."
+        default=(),
+        description="Networks whose `X-Forwarded-*` are believed. Nobody by default. With "
+        "`introspection`: who may ask as Nevermined's nginx does, beside this machine.",
     )
     checkers: tuple[Checker, ...] | None = Field(
         default=None,
         repr=False,  # a URL may hold a secret
-        description="`forward` only, required there: the chain for requests of no service.",
+        description="Required with `forward`: the chain for requests of no service; and with "
+        "`introspection`: the checkers that know the tokens. Not for `gateway`.",
+    )
+    callers: tuple[Checker, ...] | None = Field(
+        default=None,
+        repr=False,
+        description="`introspection` only: the checkers that know who may ask by RFC 7662. Nobody "
+        "may if left out.",
     )
     credentials_from: tuple[Literal["proxy-authorization", "authorization"], ...] = Field(
         default=("proxy-authorization",),
@@ -298,6 +315,11 @@ class Service(Section):
     )
     open_methods: tuple[Method, ...] = Field(
         default=(), description="Methods that pass without credentials, such as `OPTIONS`."
+    )
+    cors: bool = Field(
+        default=False,
+        description="Let web pages of any origin read the responses, with `Authorization` and "
+        "`NVMCreditsConsumed` among their fields.",
     )
     ca_file: Path | None = Field(
         default=None,

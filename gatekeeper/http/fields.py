@@ -29,6 +29,7 @@ TRANSFER_ENCODING: Final = 12
 VIA: Final = 13
 TRACEPARENT: Final = 14
 REQUEST_ID: Final = 15
+DATE: Final = 16
 
 _KINDS: Final[dict[bytes, int]] = {
     b"keep-alive": HOP,
@@ -50,6 +51,7 @@ _KINDS: Final[dict[bytes, int]] = {
     b"via": VIA,
     b"traceparent": TRACEPARENT,
     b"x-request-id": REQUEST_ID,
+    b"date": DATE,
     b"forwarded": RESERVED,
     b"x-real-ip": RESERVED,
     b"x-trace-id": RESERVED,

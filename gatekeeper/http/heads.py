@@ -33,7 +33,7 @@ class HeadLimits:
 _REQUEST_LINE: Final = re.compile(
     rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}) ([!-~]+) HTTP/([0-9]\.[0-9])"
 )
-_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t -~\x80-\xff]*))?")
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t -~\x80-\xff]{0,512}))?")
 _COMMON_METHODS: Final = frozenset(
     {b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"}
 )
@@ -251,6 +251,8 @@ def _understand(head: RequestHead) -> None:
             head.upgrade = value if head.upgrade is None else head.upgrade + b", " + value
         elif kind == f.EXPECT:
             _expect(head, value)
+        elif kind == f.DATE:
+            forwarded.append(line)
         elif kind == f.TE:
             head.accepts_trailers = head.accepts_trailers or b"trailers" in list_members((value,))
     if head.host is None and head.minor == 1:
@@ -324,7 +326,7 @@ class ResponseHead:
     ``lines`` are the field lines to pass on; ``length`` is ``None`` where it is not said.
     """
 
-    __slots__ = ("chunked", "keep_alive", "length", "lines", "reason", "status", "upgrade")
+    __slots__ = ("chunked", "dated", "keep_alive", "length", "lines", "reason", "status", "upgrade")
 
     def __init__(self, status: int, reason: bytes) -> None:
         self.status = status
@@ -332,6 +334,7 @@ class ResponseHead:
         self.lines: list[bytes] = []
         self.length: int | None = None
         self.chunked = False
+        self.dated = False
         self.keep_alive = True
         self.upgrade: bytes | None = None
 
@@ -397,6 +400,7 @@ def parse_response_head(data: bytes, limits: HeadLimits) -> ResponseHead:
             head.upgrade = value if head.upgrade is None else head.upgrade + b", " + value
         elif kind not in _HOP_BY_HOP:
             kept.append(line)
+            head.dated = head.dated or kind == f.DATE
     head.keep_alive = b"close" not in options and (minor == b"1" or b"keep-alive" in options)
     if not options <= _OPTIONS:
         head.lines = _without(options, kept)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import IResource
@@ -12,13 +13,19 @@ from gatekeeper.management.health import Check, Readiness
 from gatekeeper.management.site import SiteService
 from gatekeeper.net.binding import listening_socket
 
+if TYPE_CHECKING:
+    from gatekeeper.management.keyvals import Keyvals
+
 
 class ManagementService(SiteService):
     """Answers operators and their machines."""
 
-    def __init__(self, listening: socket.socket, checks: Mapping[str, Check]) -> None:
+    def __init__(
+        self, listening: socket.socket, checks: Mapping[str, Check], keyvals: Keyvals | None
+    ) -> None:
         super().__init__("management", listening, self._root)
         self._readiness = Readiness(checks)
+        self._keyvals = keyvals
 
     def drain(self) -> None:
         """From now on the daemon is not ready for new work."""
@@ -27,14 +34,16 @@ class ManagementService(SiteService):
     def _root(self, clock: IReactorTime) -> IResource:
         from gatekeeper.management.api import ManagementAPI
 
-        return ManagementAPI(self._readiness, clock).resource()
+        return ManagementAPI(self._readiness, clock, self._keyvals).resource()
 
 
-def management_service(bind: str, checks: Mapping[str, Check]) -> ManagementService:
+def management_service(
+    bind: str, checks: Mapping[str, Check], keyvals: Keyvals | None = None
+) -> ManagementService:
     """The service, listening on ``bind`` already; requests are answered when it starts.
 
-    ``checks`` are the readiness checks by name.
+    ``checks`` are the readiness checks by name, ``keyvals`` the token caches to be shown.
 
     :raises ConfigurationError: with the path ``management.bind``; the port is taken.
     """
-    return ManagementService(listening_socket(bind, "management.bind"), checks)
+    return ManagementService(listening_socket(bind, "management.bind"), checks, keyvals)

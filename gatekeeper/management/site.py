@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable
 from http import HTTPStatus
 from io import BytesIO
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
 from twisted.application.service import Service
@@ -24,6 +24,8 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
+
+_LONGEST_LENGTH: Final = 1024
 
 
 class BoundedRequest(Request):
@@ -87,6 +89,13 @@ class _Channel(HTTPChannel):
         self.factory.connections += 1
         super().connectionMade()
 
+    def headerReceived(self, line: bytes) -> bool:
+        """One field of a head. False: it was answered with 400."""
+        if len(line) > _LONGEST_LENGTH and line.lower().startswith(b"content-length:"):
+            line = b"Content-Length: too long"  # more digits than Python reads as a number
+        received: bool = super().headerReceived(line)
+        return received
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.factory.connections -= 1
         super().connectionLost(reason)
@@ -143,7 +152,7 @@ class SiteService(Service):
         request_factory: type[Request] = BoundedRequest,
         *,
         most: int = 256,
-        head: int = 4096,  # fewer digits than Python refuses to read as a Content-Length
+        head: int = 4096,
     ) -> None:
         self.setName(name)
         self.address: tuple[str, int] = listening.getsockname()[:2]

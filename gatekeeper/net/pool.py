@@ -181,7 +181,12 @@ class Origin:
         for receiver in [r for r, deadline in self._waiting.items() if deadline < now]:
             del self._waiting[receiver]
             receiver.upstream_failed(
-                UpstreamError("upstream_busy", "no connection became free", status=503)
+                UpstreamError(
+                    "upstream_busy",
+                    "no connection became free",
+                    status=503,
+                    fields=((b"retry-after", b"1"),),
+                )
             )
         self._settle()
 

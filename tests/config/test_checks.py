@@ -63,11 +63,17 @@ def test_no_management(configure: Configure) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ['checkers = ["users"]', 'allow = ["*:80"]', 'credentials_from = ["authorization"]']
+    ("key", "roles"),
+    [
+        ('checkers = ["users"]', '"forward" or "introspection"'),
+        ('callers = ["users"]', '"introspection"'),
+        ('allow = ["*:80"]', '"forward"'),
+        ('credentials_from = ["authorization"]', '"forward"'),
+    ],
 )
-def test_keys_of_a_forward_listener_on_a_gateway(problems: Problems, key: str) -> None:
+def test_keys_of_another_role_on_a_gateway(problems: Problems, key: str, roles: str) -> None:
     path = f"listeners[0].{key.partition(' ')[0]}"
-    expected = (path, 'belongs to a listener with role = "forward"')
+    expected = (path, f"belongs to a listener with role = {roles}")
     assert problems(edit={PUBLIC: f"{PUBLIC}\n{key}"}) == [expected]
 
 
@@ -79,6 +85,72 @@ def test_a_forward_listener_needs_checkers(problems: Problems) -> None:
 
 def test_a_forward_listener_for_everybody(configure: Configure) -> None:
     assert configure(listener("a", "forward", checkers="[]")).listeners[2].checkers == ()
+
+
+@pytest.mark.parametrize("role", ["gateway", "forward", "indoor"])
+def test_where_a_listener_listens_must_be_said(problems: Problems, role: str) -> None:
+    added = f'[[listeners]]\nname = "a"\nrole = "{role}"\n' + (
+        "checkers = []" if role == "forward" else ""
+    )
+    assert ("listeners[2].bind", "is required") in problems(added)
+
+
+INTROSPECTION = '[[listeners]]\nname = "i"\nrole = "introspection"\n'
+
+
+class TestIntrospection:
+    def test_by_default(self, configure: Configure) -> None:
+        listener = configure(INTROSPECTION + 'checkers = ["users"]').listeners[2]
+        assert (listener.bind, listener.callers) == ("127.0.0.1:4000", None)
+
+    def test_one_that_has_all(self, configure: Configure) -> None:
+        added = 'checkers = ["users"]\ncallers = ["users", "secret://x"]\ntrusted_peers = ["::1"]'
+        assert configure(INTROSPECTION + added).listeners[2].callers == ("users", "secret://x")
+
+    def test_its_address_is_one_like_others(self, problems: Problems) -> None:
+        added = INTROSPECTION + 'checkers = ["users"]\n' + listener("a", bind='"127.0.0.1:4000"')
+        ((path, message),) = problems(added)
+        assert path == "listeners[3].bind"
+        assert message.endswith("is the address of `listeners[2].bind` already")
+
+    @pytest.mark.parametrize(
+        ("key", "roles"),
+        [
+            ('allow = ["*:80"]', '"forward"'),
+            ('credentials_from = ["authorization"]', '"forward"'),
+            ("tls = { self_signed = true }", '"gateway" or "forward"'),
+        ],
+    )
+    def test_keys_of_others(self, problems: Problems, key: str, roles: str) -> None:
+        path = f"listeners[2].{key.partition(' ')[0]}"
+        expected = (path, f"belongs to a listener with role = {roles}")
+        assert problems(f'{INTROSPECTION}checkers = ["users"]\n{key}') == [expected]
+
+    def test_it_needs_checkers(self, problems: Problems) -> None:
+        expected = ("listeners[2].checkers", 'is required where role = "introspection"')
+        assert problems(INTROSPECTION) == [expected]
+
+    def test_it_is_never_open(self, problems: Problems) -> None:
+        assert problems(INTROSPECTION + "checkers = []\ncallers = []") == [
+            ("listeners[2].checkers", "must name a checker that knows the tokens"),
+            (
+                "listeners[2].callers",
+                "must name a checker; where it is left out, nobody may ask by RFC 7662",
+            ),
+        ]
+
+    def test_checkers_that_are_not_there(self, problems: Problems) -> None:
+        added = 'checkers = ["users", "a"]\ncallers = ["b", "users", "secret://"]'
+        assert problems(INTROSPECTION + added) == [
+            ("listeners[2].checkers[1]", "there is no table `checkers.a`"),
+            ("listeners[2].callers[0]", "there is no table `checkers.b`"),
+            ("listeners[2].callers[2]", "secret:// has no value"),
+            ("listeners[2].callers[2].query", "bad"),
+        ]
+
+    def test_services_are_not_found_there(self, problems: Problems) -> None:
+        added = 'listeners = ["public", "i"]\n' + INTROSPECTION + 'checkers = ["users"]'
+        assert problems(added) == [("services[0].listeners[1]", "`i` is not a gateway")]
 
 
 def test_listeners_of_a_service(problems: Problems) -> None:

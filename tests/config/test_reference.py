@@ -73,7 +73,7 @@ def test_every_section_is_there() -> None:
         ("to", "URL", "required"),
         ("hosts", "list of host names", "``[]``"),
         ("allow", "list of allow rules", '``["*:80", "*:443"]``'),
-        ("role", '``"gateway"`` or ``"forward"``', "required"),
+        ("role", '``"gateway"`` or ``"forward"`` or ``"introspection"``', "required"),
         ("tls", "table", "—"),
         ("ca_file", "path", "—"),
         ("self_signed", "``true`` or ``false``", "``false``"),

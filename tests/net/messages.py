@@ -33,7 +33,8 @@ def answered(
     """What the client gets for an upstream's answer that has no fields of its own."""
     if framing is None:
         framing = b"content-length: %d\r\n" % len(body)
-    return b"%b\r\nvia: %b\r\nx-request-id: %032x\r\n%b\r\n%b" % (line, VIA, number, framing, body)
+    ours = b"date: %b\r\nvia: %b\r\nx-request-id: %032x\r\n" % (DATE, VIA, number)
+    return b"%b\r\n%b%b\r\n%b" % (line, ours, framing, body)
 
 
 def refused(message: Message, status: int, *, closing: bool) -> None:

@@ -386,7 +386,7 @@ class TestHopByHop:
             b"proxy-authenticate: Basic\r\ntrailer: x\r\nx-end: 2\r\ncontent-length: 0\r\n\r\n"
         )
         names = client.message().names()
-        assert names == {b"x-end", b"via", b"x-request-id", b"content-length"}
+        assert names == {b"x-end", b"date", b"via", b"x-request-id", b"content-length"}
 
 
 def test_an_upstream_error_is_a_bad_gateway() -> None:

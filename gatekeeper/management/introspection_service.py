@@ -1,0 +1,67 @@
+"""An introspection listener as a service. Does not import the reactor before it starts."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from typing import Final
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.resource import IResource
+
+from gatekeeper.auth.access_token import AccessTokenChecker
+from gatekeeper.auth.cache import VerdictCache
+from gatekeeper.auth.interfaces import IChecker
+from gatekeeper.auth.registry import make_chain
+from gatekeeper.config.model import Listener
+from gatekeeper.config.values import parse_network
+from gatekeeper.management.nevermined_dialect import NeverminedDialect
+from gatekeeper.management.oauth_dialect import OAuthDialect
+from gatekeeper.management.site import SiteService
+
+_CONNECTIONS: Final = 1024  # without keep-alive, nginx makes one for each request
+_HEAD: Final = 40960  # bytes; nginx passes on its client's: by default, up to 32 KiB
+
+
+class IntrospectionService(SiteService):
+    """Tells other programs what tokens are worth.
+
+    :param listening: the listener's socket.
+    :param listener: its settings; it names at least one checker.
+    :param checkers: all that there are, by name or URL; they stay the caller's.
+    :param cache: where verdicts are kept.
+    """
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        listener: Listener,
+        checkers: Mapping[str, IChecker],
+        cache: VerdictCache,
+    ) -> None:
+        name = f"Introspection {listener.name}"
+        super().__init__(name, listening, self._root, most=_CONNECTIONS, head=_HEAD)
+        chain = f"introspection:{listener.name}"
+        known = {each: checkers[each] for each in listener.checkers or ()}
+        access_tokens = {
+            each: checker
+            for each, checker in known.items()
+            if isinstance(checker, AccessTokenChecker)
+        }
+        self._nevermined = NeverminedDialect(
+            listener.name,
+            list(access_tokens.values()),
+            make_chain(f"{chain}:access-tokens", list(access_tokens), checkers, cache),
+        )
+        callers = listener.callers
+        self._oauth = OAuthDialect(
+            listener.name,
+            make_chain(f"{chain}:tokens", list(known), checkers, cache),
+            make_chain(f"{chain}:callers", callers, checkers, cache) if callers else None,
+        )
+        self._trusted = [parse_network(network) for network in listener.trusted_peers]
+
+    def _root(self, _: IReactorTime) -> IResource:
+        from gatekeeper.management.introspection import Introspection
+
+        return Introspection(self._nevermined, self._oauth, self._trusted).resource()
