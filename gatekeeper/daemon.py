@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import gc
 import os
 import signal
 from typing import Any, Final
@@ -211,6 +212,7 @@ class Daemon(Service):
                 name=listener.door.name,
                 address=f"{listener.address[0]}:{listener.address[1]}",
             )
+        _settle_memory()
         log.info("gatekeeper {version} is ready", version=__version__)
 
     def _give_up(self, failure: Failure) -> None:
@@ -303,6 +305,16 @@ class Daemon(Service):
             exchange.cut("shutdown")
         for connection in list(self.connections.open):
             connection.transport.abortConnection()
+
+
+def _settle_memory() -> None:
+    """Keep the garbage collector from looking at what stays: a tenth of each request's time.
+
+    An exchange leaves no cycles, so a rarer look finds what little there is.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def _make_state_dir(settings: Settings) -> None:
