@@ -8,7 +8,9 @@ from gatekeeper.usage.accesslog import AccessEntry
 from gatekeeper.usage.records import UsageRecord
 
 if TYPE_CHECKING:
+    from gatekeeper.clientside import ClientSide
     from gatekeeper.exchange import Exchange
+    from gatekeeper.replies import Reply
 
 
 def usage_record(exchange: Exchange, start: float, duration: float, reason: str) -> UsageRecord:
@@ -57,4 +59,28 @@ def access_entry(exchange: Exchange, start: float, duration: float, reason: str)
         exchange.bytes_out,
         duration,
         reason,
+    )
+
+
+def unread_entry(
+    client: ClientSide, start: float, request_id: bytes, reply: Reply, reason: str
+) -> AccessEntry:
+    """The line in the access log for bytes that never became a request."""
+    return AccessEntry(
+        time=start,
+        id=request_id.decode("ascii"),
+        listener=client.door.name,
+        client=client.peer,
+        service="",
+        user="",
+        key_id="",
+        method="",
+        host="",
+        path="",
+        status=reply.status,
+        upstream_status=0,
+        bytes_in=0,
+        bytes_out=len(reply.body),
+        duration=0.0,
+        reason=reason,
     )

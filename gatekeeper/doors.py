@@ -7,6 +7,7 @@ credentials that were presented. It also says which forwarding fields go upstrea
 from __future__ import annotations
 
 import ipaddress
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar, Final, TypeAlias
@@ -78,7 +79,7 @@ class Request:
         self.forwarded = b"x-forwarded-proto: %b\r\nx-forwarded-host: %b\r\n" % (scheme, asked_for)
 
 
-class Door:
+class Door(ABC):
     """What both doors have in common.
 
     ``pseudonym`` is our name in Via; ``trusted`` the networks whose forwarding fields we believe.
@@ -95,12 +96,12 @@ class Door:
         self._trusted = tuple(trusted)
         self.trusts: Callable[[str], bool] = lru_cache(maxsize=4096)(self._is_trusted)
 
+    @abstractmethod
     def understand(self, head: RequestHead) -> Request:
         """What this request means here.
 
         :raises Refusal: 400, 404, 405, 421 or 508.
         """
-        raise NotImplementedError
 
     def presented(self, head: RequestHead, request: Request) -> bytes:
         """The value of the credential field, ``b""`` where there is none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
@@ -11,6 +11,7 @@ from twisted.web.resource import IResource
 
 from gatekeeper.auth.access_token import AccessTokenChecker
 from gatekeeper.auth.cache import VerdictCache
+from gatekeeper.auth.chain import Chain
 from gatekeeper.auth.interfaces import IChecker
 from gatekeeper.auth.registry import make_chain
 from gatekeeper.config.model import Listener
@@ -41,27 +42,32 @@ class IntrospectionService(SiteService):
     ) -> None:
         name = f"Introspection {listener.name}"
         super().__init__(name, listening, self._root, most=_CONNECTIONS, head=_HEAD)
-        chain = f"introspection:{listener.name}"
-        known = {each: checkers[each] for each in listener.checkers or ()}
-        access_tokens = {
-            each: checker
-            for each, checker in known.items()
-            if isinstance(checker, AccessTokenChecker)
-        }
-        self._nevermined = NeverminedDialect(
-            listener.name,
-            list(access_tokens.values()),
-            make_chain(f"{chain}:access-tokens", list(access_tokens), checkers, cache),
-        )
-        callers = listener.callers
-        self._oauth = OAuthDialect(
-            listener.name,
-            make_chain(f"{chain}:tokens", list(known), checkers, cache),
-            make_chain(f"{chain}:callers", callers, checkers, cache) if callers else None,
-        )
+        self._nevermined, self._oauth = make_dialects(listener, checkers, cache)
         self._trusted = [parse_network(network) for network in listener.trusted_peers]
 
     def _root(self, _: IReactorTime) -> IResource:
         from gatekeeper.management.introspection import Introspection
 
         return Introspection(self._nevermined, self._oauth, self._trusted).resource()
+
+
+def make_dialects(
+    listener: Listener, checkers: Mapping[str, IChecker], cache: VerdictCache
+) -> tuple[NeverminedDialect, OAuthDialect]:
+    """What answers on a listener; for the parameters see :class:`IntrospectionService`."""
+    name, tokens, callers = listener.name, listener.checkers or (), listener.callers
+    access_tokens = {
+        each: checker
+        for each in tokens
+        if isinstance(checker := checkers[each], AccessTokenChecker)
+    }
+
+    def chain(kind: str, names: Sequence[str]) -> Chain:
+        return make_chain(f"introspection:{name}:{kind}", names, checkers, cache)
+
+    nevermined = NeverminedDialect(
+        name, list(access_tokens.values()), chain("access-tokens", list(access_tokens))
+    )
+    return nevermined, OAuthDialect(
+        name, chain("tokens", tokens), chain("callers", callers) if callers else None
+    )

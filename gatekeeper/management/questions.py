@@ -7,7 +7,7 @@ from typing import TypeAlias
 from twisted.internet.defer import Deferred
 from twisted.web.iweb import IRequest
 
-from gatekeeper.auth.chain import Chain
+from gatekeeper.auth.chain import Chain, Decision
 from gatekeeper.auth.interfaces import Credentials, Deny, Grant, Unavailable
 from gatekeeper.errors import Refusal
 
@@ -43,7 +43,10 @@ async def decide(chain: Chain, credentials: Credentials) -> Grant | Deny:
     """
     decision = chain.check(credentials)
     if isinstance(decision, Deferred):
-        decision = await decision
+        # Who does not wait cancels this one; the checkers' work goes on, and may be remembered.
+        waiter: Deferred[Decision] = Deferred()
+        decision.addCallback(waiter.callback)
+        decision = await waiter
     if isinstance(decision, Unavailable):
         raise Refusal(decision.reason, decision.detail, status=503)
     return decision

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from gatekeeper.accounting import unread_entry
 from gatekeeper.clientside import OnEnd
 from gatekeeper.errors import ProtocolError, Refusal
 from gatekeeper.exchange import Exchange
@@ -24,7 +25,6 @@ from gatekeeper.net.sweep import NEVER
 from gatekeeper.net.transports import LoopTransport
 from gatekeeper.net.tunnel import Tunnel
 from gatekeeper.replies import make_reply
-from gatekeeper.usage.accesslog import AccessEntry
 
 if TYPE_CHECKING:
     from gatekeeper.auth.chain import Chain
@@ -463,24 +463,7 @@ class ClientConnection:
         self.transport.write(b"\r\n".join(lines))
         if plane.access_log is not None:
             plane.access_log.write(
-                AccessEntry(
-                    time=plane.wall_clock(),
-                    id=request_id.decode("ascii"),
-                    listener=self.door.name,
-                    client=self.peer,
-                    service="",
-                    user="",
-                    key_id="",
-                    method="",
-                    host="",
-                    path="",
-                    status=reply.status,
-                    upstream_status=0,
-                    bytes_in=0,
-                    bytes_out=len(reply.body),
-                    duration=0.0,
-                    reason=refusal.reason,
-                )
+                unread_entry(self, plane.wall_clock(), request_id, reply, refusal.reason)
             )
         self._linger()
 
