@@ -5,14 +5,8 @@ const KNOWN = ['user_id', 'owner', 'scope', 'upstream_host', 'auth_header'];
 
 function introspect(r) {
     r.subrequest('/_introspection_request', reply => {
-        if (reply.status == 401) {
-            r.headersOut['WWW-Authenticate'] = reply.headersOut['WWW-Authenticate'];
-            r.return(401);
-            return;
-        }
         if (reply.status != 200) {
-            r.error(`introspection: status ${reply.status}`);
-            r.return(503);
+            r.return(reply.status);  // 401, or 503 where it cannot be told now
             return;
         }
         const answer = JSON.parse(reply.responseText);

@@ -66,6 +66,7 @@ def cross_check(
     yield from _repeated_addresses(tables)
     yield from _keys_of_another_role(tables.listeners)
     yield from _missing_keys(tables.listeners)
+    yield from _callers_with_tokens(tables.listeners)
     yield from _unknown_listeners(tables)
     yield from _unusable_checkers(tables, types)
     yield from unmet_needs(tables.listeners, tables.services, checkers)
@@ -133,6 +134,15 @@ def _missing_keys(listeners: list[Draft[Listener]]) -> Iterator[Problem]:
         if _is_introspection(listener) and listener.callers == ():
             message = "must name a checker; where it is left out, nobody may ask by RFC 7662"
             yield Problem(f"{path}.callers", message)
+
+
+def _callers_with_tokens(listeners: list[Draft[Listener]]) -> Iterator[Problem]:
+    """Who has a token must not be able to ask about others', nor be taken for its own caller."""
+    for path, listener in sound(listeners, "checkers", "callers"):
+        for i, entry in enumerate(listener.callers or ()):
+            if entry in (listener.checkers or ()):
+                message = "is in `checkers` already; who may ask needs a checker of their own"
+                yield Problem(f"{path}.callers[{i}]", message)
 
 
 def _is_introspection(listener: Listener) -> bool:

@@ -1,7 +1,7 @@
 """``POST /introspect``: other programs ask about tokens, in either of two dialects.
 
-A request with ``NVM-Requested-Url`` is Nevermined's, one with a form is RFC 7662's; nobody asks in
-both at once. Importing this imports the reactor (klein does).
+A request with ``NVM-Requested-Url`` is Nevermined's, and has no body; another one with a form is
+RFC 7662's. Importing this imports the reactor (klein does).
 """
 
 from __future__ import annotations
@@ -56,14 +56,11 @@ class Introspection:
     @app.route("/introspect", methods=["POST"])
     async def introspect(self, request: IRequest) -> bytes:
         """Tell what a token is worth."""
-        form = _read_form(request)
-        requested = request.requestHeaders.hasHeader(REQUESTED_URL)
-        if requested and form and any(name == "token" for name, _ in form):
-            # Whoever passes on fields of its own clients could be answered about the wrong token.
-            raise malformed("NVM-Requested-Url and a form field `token` exclude each other.")
         peer = _plain(request.getClientAddress().host)
-        if form is not None and not requested:
-            return await self._oauth.ask(request, form, str(peer))
+        if not request.requestHeaders.hasHeader(REQUESTED_URL):
+            form = _read_form(request)
+            if form is not None:
+                return await self._oauth.ask(request, form, str(peer))
         if not (peer.is_loopback or any(peer in network for network in self._trusted)):
             raise not_a_caller()
         return await self._nevermined.ask(request, str(peer))

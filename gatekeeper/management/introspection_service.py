@@ -16,12 +16,29 @@ from gatekeeper.auth.interfaces import IChecker
 from gatekeeper.auth.registry import make_chain
 from gatekeeper.config.model import Listener
 from gatekeeper.config.values import parse_network
-from gatekeeper.management.nevermined_dialect import NeverminedDialect
+from gatekeeper.management.nevermined_dialect import REQUESTED_URL, NeverminedDialect
 from gatekeeper.management.oauth_dialect import OAuthDialect
-from gatekeeper.management.site import SiteService
+from gatekeeper.management.site import BoundedRequest, SiteService
 
 _CONNECTIONS: Final = 1024  # without keep-alive, nginx makes one for each request
 _HEAD: Final = 40960  # bytes; nginx passes on its client's: by default, up to 32 KiB
+
+
+class IntrospectionRequest(BoundedRequest):
+    """A request whose body is not waited for where the head is all that there is to the question.
+
+    An nginx announces the body of its own client's request, and sends none.
+    """
+
+    def gotLength(self, length: int | None) -> None:
+        """See :class:`BoundedRequest`."""
+        if length == 0 or not self.requestHeaders.hasHeader(REQUESTED_URL):
+            super().gotLength(length)
+            return
+        super().gotLength(0)
+        self.channel.length = 0
+        self.channel.persistent = False  # what comes yet, if anything does, is no request
+        self.responseHeaders.setRawHeaders(b"connection", [b"close"])
 
 
 class IntrospectionService(SiteService):
@@ -41,7 +58,9 @@ class IntrospectionService(SiteService):
         cache: VerdictCache,
     ) -> None:
         name = f"Introspection {listener.name}"
-        super().__init__(name, listening, self._root, most=_CONNECTIONS, head=_HEAD)
+        super().__init__(
+            name, listening, self._root, IntrospectionRequest, most=_CONNECTIONS, head=_HEAD
+        )
         self._nevermined, self._oauth = make_dialects(listener, checkers, cache)
         self._trusted = [parse_network(network) for network in listener.trusted_peers]
 

@@ -104,8 +104,13 @@ class TestIntrospection:
         assert (listener.bind, listener.callers) == ("127.0.0.1:4000", None)
 
     def test_one_that_has_all(self, configure: Configure) -> None:
-        added = 'checkers = ["users"]\ncallers = ["users", "secret://x"]\ntrusted_peers = ["::1"]'
+        added = 'checkers = ["null://"]\ncallers = ["users", "secret://x"]\ntrusted_peers = ["::1"]'
         assert configure(INTROSPECTION + added).listeners[2].callers == ("users", "secret://x")
+
+    def test_a_token_does_not_make_a_caller(self, problems: Problems) -> None:
+        added = 'checkers = ["users"]\ncallers = ["secret://x", "users"]'
+        message = "is in `checkers` already; who may ask needs a checker of their own"
+        assert problems(INTROSPECTION + added) == [("listeners[2].callers[1]", message)]
 
     def test_its_address_is_one_like_others(self, problems: Problems) -> None:
         added = INTROSPECTION + 'checkers = ["users"]\n' + listener("a", bind='"127.0.0.1:4000"')
@@ -140,7 +145,7 @@ class TestIntrospection:
         ]
 
     def test_checkers_that_are_not_there(self, problems: Problems) -> None:
-        added = 'checkers = ["users", "a"]\ncallers = ["b", "users", "secret://"]'
+        added = 'checkers = ["null://", "a"]\ncallers = ["b", "users", "secret://"]'
         assert problems(INTROSPECTION + added) == [
             ("listeners[2].checkers[1]", "there is no table `checkers.a`"),
             ("listeners[2].callers[0]", "there is no table `checkers.b`"),
