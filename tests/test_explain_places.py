@@ -209,6 +209,21 @@ async def test_several_listeners_fit(config: Path, asker: Asker) -> None:
         await asker.ask("GET", "https://www.example.com/", listener="nowhere")
 
 
+@in_reactor
+async def test_an_introspection_listener_is_none(config: Path, asker: Asker) -> None:
+    introspection = '[[listeners]]\nname = "i"\nrole = "introspection"\ncheckers = ["keys"]\n'
+    asker.configure(BASE.replace('"localhost:9"', '"127.0.0.0/8:*"') + introspection)
+    report = await asker.ask("POST", "http://127.0.0.1:4000/introspect", OPS_TO_PROXY)
+    assert report["listener"]["name"] == "proxy"
+    assert report["answer"]["reason"] == "destination_private"
+    with pytest.raises(QuestionError, match=r"there are: public, plain, proxy$"):
+        await asker.ask("POST", "http://127.0.0.1:4000/introspect", listener="i")
+    (kept,) = (each for each in asker.settings.listeners if each.name == "i")
+    asker.settings = asker.settings.model_copy(update={"listeners": (kept,), "services": ()})
+    with pytest.raises(QuestionError, match="neither a gateway nor a forward proxy"):
+        await asker.ask("POST", "http://127.0.0.1:4000/introspect")
+
+
 @pytest.mark.parametrize(
     ("removed", "method", "url", "reason"),
     [
