@@ -16,6 +16,7 @@ from gatekeeper.doors import Request
 from gatekeeper.explain import Explained, Explanation, Step
 from gatekeeper.http.target import Authority
 from gatekeeper.net.dialing import destination
+from gatekeeper.terminal import printable
 
 Report = dict[str, Any]
 
@@ -56,7 +57,7 @@ def print_lines(report: Mapping[str, Any], console: Console) -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, line in _lines(report):
-        table.add_row(name, Text(_printable(line)))
+        table.add_row(name, Text(printable(line)))
     console.print(table)
 
 
@@ -282,8 +283,3 @@ def _answer_in_words(answer: Mapping[str, Any]) -> str:
     path = f" as {answer['method']} {answer['path']}" if answer["path"] is not None else ""
     tunnel = "a tunnel to " if answer["path"] is None else "goes to "
     return f"{tunnel}{answer['to']}{addresses}{path}"
-
-
-def _printable(text: str) -> str:
-    # Names may come from a request: an escape sequence must not reach the terminal.
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

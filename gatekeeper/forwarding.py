@@ -60,7 +60,7 @@ def upstream_head(exchange: Exchange) -> bytes:
         parts.append(b"transfer-encoding: chunked\r\n")
     elif head.length or head.method in _BODY_EXPECTED:
         parts.append(b"content-length: %d\r\n" % head.length)
-    if head.expects_continue and head.minor == 1:
+    if head.expects_continue:
         parts.append(b"expect: 100-continue\r\n")
     if head.upgrade is not None:
         parts += (b"connection: upgrade\r\nupgrade: ", head.upgrade, b"\r\n")

@@ -11,10 +11,12 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import psycopg2
+import pytest
 
 
 class PostgresServer:
@@ -181,3 +183,18 @@ def _free_port() -> int:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
         return port
+
+
+def running_postgres() -> Iterator[PostgresServer]:
+    """For fixtures: a PostgreSQL that runs, and is gone in the end. In CI it must be there."""
+    programs = PostgresServer.find_programs()
+    if programs is None:
+        if "CI" in os.environ:
+            pytest.fail("PostgreSQL's programs are missing")
+        pytest.skip("PostgreSQL's programs (initdb, postgres) are missing")
+    server = PostgresServer(programs)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.destroy()

@@ -15,6 +15,7 @@ from gatekeeper.auth.automaton import PatternError
 from gatekeeper.auth.interfaces import Opened
 from gatekeeper.auth.token_claims import AccessToken
 from gatekeeper.auth.url_patterns import compile_url
+from gatekeeper.terminal import printable
 
 
 def describe(claims: AccessToken, show_secrets: bool = False) -> dict[str, Any]:
@@ -53,11 +54,11 @@ def print_table(report: Mapping[str, Any], console: Console) -> None:
         if name == "urls":
             for url in value:
                 problem = f" (opens nothing: {url['problem']})" if url["problem"] else ""
-                table.add_row("url", Text(_printable(url["url"] + problem)))
+                table.add_row("url", Text(printable(url["url"] + problem)))
         elif name == "opens":
             table.add_row("opens", Text("nothing" if value is None else json.dumps(value)))
         elif value not in (None, ""):
-            table.add_row(name, Text(_printable(str(value))))
+            table.add_row(name, Text(printable(str(value))))
     console.print(table)
 
 
@@ -83,8 +84,3 @@ def _time(seconds: int | None) -> str | None:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     except (ValueError, OverflowError):
         return str(seconds)  # after the year 9999
-
-
-def _printable(text: str) -> str:
-    # A token's texts come from outside: an escape sequence must not reach the terminal.
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

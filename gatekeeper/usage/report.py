@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gatekeeper.store.interface import UsageRow
+from gatekeeper.terminal import printable
 
 _SECONDS: Final = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _SUMS: Final = ("requests", "bytes_in", "bytes_out", "units", "duration")
@@ -85,7 +86,7 @@ def print_table(rows: Sequence[UsageRow], by: Sequence[str], console: Console) -
     for row in rows:
         texts = (_time(row, name) if name == time else getattr(row, name) for name in groups)
         sums = (_number(getattr(row, name)) for name in _SUMS)
-        table.add_row(*(Text(_printable(text)) for text in texts), *sums)
+        table.add_row(*(Text(printable(text)) for text in texts), *sums)
     console.print(table)
 
 
@@ -100,8 +101,3 @@ def _time(row: UsageRow, column: str) -> str:
 
 def _number(value: float) -> str:
     return f"{value:,d}" if isinstance(value, int) else f"{value:,.1f} s"
-
-
-def _printable(text: str) -> str:
-    # Users and paths come from outside: an escape sequence must not reach the terminal.
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
 
 from tests.authority import Authority
 from tests.origin import Origin
-from tests.servers import PostgresServer
+from tests.servers import PostgresServer, running_postgres
 
 
 @pytest.fixture
@@ -36,14 +35,4 @@ def tls_origin(authority: Authority) -> Iterator[Origin]:
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[PostgresServer]:
     """A running PostgreSQL. Whoever stops it starts it again."""
-    programs = PostgresServer.find_programs()
-    if programs is None:
-        if "CI" in os.environ:
-            pytest.fail("PostgreSQL's programs are missing")
-        pytest.skip("PostgreSQL's programs (initdb, postgres) are missing")
-    server = PostgresServer(programs)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.destroy()
+    yield from running_postgres()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,23 +10,13 @@ import pytest
 from gatekeeper.config.model import Store
 from gatekeeper.store.interface import IStore
 from gatekeeper.store.opening import make_store
-from tests.servers import PostgresServer
+from tests.servers import PostgresServer, running_postgres
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """A running PostgreSQL. Whoever stops or pauses it starts it again."""
-    programs = PostgresServer.find_programs()
-    if programs is None:
-        if "CI" in os.environ:
-            pytest.fail("PostgreSQL's programs are missing")
-        pytest.skip("PostgreSQL's programs (initdb, postgres) are missing")
-    server = PostgresServer(programs)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.destroy()
+    yield from running_postgres()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
