@@ -101,6 +101,30 @@ class Usage(Section):
         default=1_000_000,
         description="Counters held while the store is away; then requests get a 503.",
     )
+    fsync: Literal["none", "interval", "always"] = Field(
+        default="interval",
+        description="When the journal of usage is forced to the disk: `none`, when the system "
+        "likes (nothing is lost when the process dies, seconds of it when the machine does); "
+        "`interval`, every `fsync_interval`; `always`, before each response's end.",
+    )
+    fsync_interval: Seconds = Field(default=1.0, description='With `fsync = "interval"`.')
+    journal_size: Bytes = Field(
+        default=1_073_741_824,
+        description="Usage on disk that waits for the store; then requests get a 503, unless the "
+        "service says otherwise in `on_journal_full`.",
+    )
+    records: Flag = Field(
+        default=False, description="Keep each single request in the store, beside the sums."
+    )
+    keep_records: Seconds = Field(
+        default=30 * 86400.0, description="Single requests are deleted after so long."
+    )
+    keep_hours: Seconds = Field(
+        default=90 * 86400.0, description="Sums by hour become sums by day after so long."
+    )
+    keep_days: Seconds | None = Field(
+        default=None, description="Sums by day are deleted after so long; never if left out."
+    )
 
 
 class Log(Section):
@@ -325,6 +349,12 @@ class Service(Section):
         default=None,
         description="PEM file of the authorities that an https upstream is verified with; "
         "the system's if left out.",
+    )
+    on_journal_full: Literal["refuse", "admit"] = Field(
+        default="refuse",
+        description="What becomes of requests while usage cannot be written down, because "
+        "`usage.journal_size` is reached or the disk is full: `refuse` them with 503, or `admit` "
+        "them without counting them.",
     )
     timeouts: ServiceTimeouts = Field(default=ServiceTimeouts(), description="Overrides.")
     limits: ServiceLimits = Field(default=ServiceLimits(), description="Overrides.")

@@ -61,7 +61,7 @@ class Counters:
         sums = self._sums
         hour = self._hour
         for (
-            _, start, duration, service, user, _, _, path, _, _, bytes_in, bytes_out, units, _,
+            _, start, duration, service, user, _, _, path, _, _, bytes_in, bytes_out, units, _, _,
         ) in records:  # fmt: skip
             end = start + duration
             if not hour - LATE <= end < hour + HOUR:

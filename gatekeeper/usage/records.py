@@ -17,7 +17,8 @@ class UsageRecord(NamedTuple):
     ``start`` is in seconds since the epoch (wall clock), ``duration`` in seconds (monotonic).
     ``path`` is the canonical path without the query. ``bytes_in`` and ``bytes_out`` count body
     bytes from and to the client; for a tunnel, all bytes. ``units`` is what the service's meter
-    says was used, ``reason`` is ``ok`` or why the exchange was cut.
+    says was used, ``reason`` is ``ok`` or why the exchange was cut. ``model`` is what the upstream
+    says that it used, where the meter looks for that.
     """
 
     id: str
@@ -34,6 +35,7 @@ class UsageRecord(NamedTuple):
     bytes_out: int
     units: int
     reason: str
+    model: str = ""
 
 
 class Counted(NamedTuple):
