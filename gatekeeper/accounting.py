@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 def usage_record(exchange: Exchange, start: float, duration: float, reason: str) -> UsageRecord:
     """What an authorized exchange used; ``start`` in seconds since the epoch."""
     request, grant = exchange.request, exchange.grant
+    bytes_in, bytes_out = exchange.bytes_in, exchange.bytes_out
+    unit_meter = request.route.unit_meter
+    if unit_meter is None:
+        units, model = 1, ""
+    elif exchange.reading is not None:
+        units, model = exchange.reading.result(bytes_in, bytes_out, duration)
+    else:
+        units, model = unit_meter.unread(bytes_in, bytes_out, duration)
     return UsageRecord(
         exchange.id.decode("ascii"),
         start,
@@ -27,10 +35,11 @@ def usage_record(exchange: Exchange, start: float, duration: float, reason: str)
         request.label,
         exchange.status,
         exchange.upstream_status,
-        exchange.bytes_in,
-        exchange.bytes_out,
-        1,
+        bytes_in,
+        bytes_out,
+        units,
         reason,
+        model,
     )
 
 

@@ -125,6 +125,7 @@ class Assembly:
             hidden=ACTIONS if service.actions_file is not None else b"",
             max_body=service.limits.body or self._settings.limits.body,
             cors=service.cors,
+            admits_unmetered=service.on_journal_full == "admit",
             outlives_grant=service.actions_file is not None,
             open_methods=frozenset(method.encode("ascii") for method in service.open_methods),
         )

@@ -56,7 +56,11 @@ class ClientSide(Protocol):
         body: bytes,
         done: bool,
     ) -> None:
-        """Send the response's head and the body's first piece; ``length`` of the whole body."""
+        """Send the response's head and the body's first piece; ``length`` of the whole body.
+
+        The end of a response whose exchange is metered is held until its usage record is safe, see
+        :class:`gatekeeper.usage.meter.Held`; so is :meth:`send_data`'s.
+        """
 
     def send_data(self, payload: bytes, done: bool, trailers: Fields) -> None:
         """Send more of the response's body; ``done`` with the last piece."""

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from gatekeeper.net.transports import LoopTransport
     from gatekeeper.net.upstream import UpstreamConnection
     from gatekeeper.plane import Plane
+    from gatekeeper.replies import Reply
+    from gatekeeper.usage.units import Reading
 
 log = Logger()
 
@@ -43,10 +45,11 @@ _UNCHECKED: Final = Grant()
 class Exchange:
     """See the module.
 
-    ``authorized``: the request counts as usage. ``responding``: the final response's head has
-    gone out. ``body_sent``: some of the request's body has gone to the upstream. ``opened`` is
-    where the grant says that the request goes. ``checking``: the chain is being asked again, and
-    ``checks`` tells how often it was.
+    ``authorized``: the request was let through. ``metered``: it makes a usage record, and the end
+    of its response waits for that. ``reading`` sees the response's body for what it says of units.
+    ``responding``: the final response's head has gone out. ``body_sent``: some of the request's
+    body has gone to the upstream. ``opened`` is where the grant says that the request goes.
+    ``checking``: the chain is being asked again, and ``checks`` tells how often it was.
     """
 
     # Slots, and all of them set: looking up what only the class has costs ten times as much.
@@ -64,8 +67,10 @@ class Exchange:
         "grant",
         "head",
         "id",
+        "metered",
         "opened",
         "plane",
+        "reading",
         "request",
         "responding",
         "retried",
@@ -92,8 +97,9 @@ class Exchange:
         self.waiting_at: Origin | None = None
         self.dialing: Deferred[Any] | None = None
         self.opened: Opened | None = None
+        self.reading: Reading | None = None
         self.status = self.upstream_status = self.bytes_in = self.bytes_out = 0
-        self.finished = self.authorized = self.responding = False
+        self.finished = self.authorized = self.metered = self.responding = False
         self.body_sent = self.retried = self.checking = False
         self.checks = 1
         plane.live.add(self)
@@ -199,8 +205,12 @@ class Exchange:
         if route.max_body is not None and length is not None and length > route.max_body:
             raise Refusal("body_too_large", "the request's body is too large", status=413)
         meter = self.plane.meter
-        if meter is not None and meter.full:
-            raise Refusal("usage_full", "usage cannot be counted now", status=503, fields=_RETRY)
+        if meter is not None and grant.user:
+            self.metered = not meter.full
+            if not self.metered and not route.admits_unmetered:
+                raise Refusal(
+                    "usage_full", "usage cannot be counted now", status=503, fields=_RETRY
+                )
         self.authorized = True
         self.forward()
 
@@ -295,6 +305,10 @@ class Exchange:
         self.bytes_out = len(payload)
         self.responding = True
         lines = head.lines
+        unit_meter = self.request.route.unit_meter
+        if unit_meter is not None and self.metered:
+            self.reading = unit_meter.begin(head.status, lines)
+            self.reading.feed(payload)
         if not head.dated:  # RFC 9110, 6.6.1
             lines.append(b"date: " + self.plane.date())
         lines += self.request.route.response_lines
@@ -311,6 +325,8 @@ class Exchange:
     def response_data(self, payload: bytes, done: bool, trailers: Fields) -> None:
         """More of the response's body."""
         self.bytes_out += len(payload)
+        if self.reading is not None:
+            self.reading.feed(payload)
         if done:
             self.upstream = None
             self.client.transport.unregisterProducer()
@@ -383,7 +399,7 @@ class Exchange:
             return
         if isinstance(failure.value, Refusal):
             if failure.value.status == 403:  # where nobody may go, nothing was used
-                self.authorized = False
+                self.authorized = self.metered = False
             self.refuse(failure.value)
             return
         log.failure("An exchange failed", failure)
@@ -408,13 +424,22 @@ class Exchange:
         self.bytes_out = 0 if self.head.method == b"HEAD" else len(reply.body)
         self.responding = True
         self._let_go()
+        self.finish(refusal.reason)
+        self._answer(reply, close=refusal.close)
+
+    def withhold(self) -> None:
+        """Answer with a 503 in place of a response whose usage could not be written down."""
+        self.metered = False
+        refusal = Refusal("usage_unwritable", "usage cannot be counted now", status=503)
+        self._answer(make_reply(refusal, self.head.values(b"accept"), self.id), close=True)
+
+    def _answer(self, reply: Reply, *, close: bool) -> None:
         lines = [
             b"date: " + self.plane.date(),
             *field_lines(reply.fields),
             b"x-request-id: " + self.id,
         ]
-        self.finish(refusal.reason)
-        if refusal.close:
+        if close:
             self.client.close()
         self.client.send_response(
             reply.status, reply.phrase, lines, len(reply.body), reply.body, True
@@ -499,7 +524,7 @@ class Exchange:
         if self.upstream is not None or self.waiting_at is not None or self.dialing is not None:
             self._let_go()
         duration = plane.monotonic() - self.start
-        if self.authorized and self.grant.user and plane.meter is not None:
+        if self.metered and plane.meter is not None:
             plane.meter.record(usage_record(self, plane.wall_clock() - duration, duration, reason))
         if plane.access_log is not None:
             plane.access_log.write(

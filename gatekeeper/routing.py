@@ -19,6 +19,7 @@ from gatekeeper.errors import Refusal
 if TYPE_CHECKING:
     from gatekeeper.exchange import Exchange
     from gatekeeper.net.pool import Origin
+    from gatekeeper.usage.units import UnitMeter
 
 
 #: Finds where an exchange's request goes.
@@ -44,6 +45,8 @@ class Route:
     ``outlives_grant``: a token's expiry says until when it may be presented, and does not end what
     runs (a token of seconds, for calls of minutes). ``cors``: any web page may read the responses.
     ``hidden`` is what may follow ``from`` in a path, and is not the upstream's to see: ``/v0/``.
+    ``unit_meter`` tells what is charged by, ``None``: requests. ``admits_unmetered``: requests are
+    served also while their usage cannot be written down.
     """
 
     def __init__(
@@ -63,6 +66,8 @@ class Route:
         outlives_grant: bool = False,
         cors: bool = False,
         hidden: bytes = b"",
+        unit_meter: UnitMeter | None = None,
+        admits_unmetered: bool = False,
     ) -> None:
         self.name = name
         self.prefix = b"" if prefix == b"/" else prefix.rstrip(b"/")
@@ -76,6 +81,8 @@ class Route:
         self.access = access
         self.max_body = max_body
         self.open_methods = open_methods
+        self.unit_meter = unit_meter
+        self.admits_unmetered = admits_unmetered
         self._path = path or b"/"
         self._base = self._path.rstrip(b"/")
         self._skip = len(self.prefix)

@@ -70,6 +70,8 @@ class ClientConnection:
         "_drained",
         "_exchange",
         "_head",
+        "_held",
+        "_held_all",
         "_keep_alive",
         "_paused",
         "_plane",
@@ -104,6 +106,8 @@ class ClientConnection:
         self._paused = False
         self._processing = False
         self._drained = 0
+        self._held = b""  # the end of a response, or all of it, until its usage is written down
+        self._held_all = False
 
     def __repr__(self) -> str:
         return f"<ClientConnection {self.peer} {self._state.name}>"
@@ -363,24 +367,61 @@ class ClientConnection:
         elif request.minor == 0:
             parts.append(b"connection: keep-alive")
         parts += (b"", body)
-        self.transport.write(b"\r\n".join(parts))
+        data = b"\r\n".join(parts)
         if done:
-            self._response_done()
+            self._end(data, whole=True)
+        else:
+            self.transport.write(data)
 
     def send_data(self, payload: bytes, done: bool, trailers: Fields) -> None:
         """Send more of the response's body."""
         write = self.transport.write
+        end = payload
         if self._chunked:
             if payload:
                 write(b"%x\r\n" % len(payload))
                 write(payload)
-                write(b"\r\n" + last_chunk(trailers) if done else b"\r\n")
-            elif done:
-                write(last_chunk(trailers))
-        elif payload:
-            write(payload)
+            end = b"\r\n" if payload else b""
+            if done:
+                end += last_chunk(trailers)
         if done:
+            self._end(end, whole=False)
+        elif end:
+            write(end)
+
+    def _end(self, data: bytes, *, whole: bool) -> None:
+        """Send the response's end, ``whole``: all of it; not before its usage is written down."""
+        exchange, meter = self._exchange, self._plane.meter
+        if meter is not None and exchange is not None and exchange.metered:
+            self._held = data
+            self._held_all = whole
+            meter.hold(self)
+            return
+        if data:
+            self.transport.write(data)
+        self._response_done()
+
+    def release(self) -> None:
+        """The usage record is in the journal: send what was held."""
+        data, self._held = self._held, b""
+        if self._state is not CLOSED:
+            if data:
+                self.transport.write(data)
             self._response_done()
+
+    def withhold(self) -> None:
+        """The usage record cannot be written down, so nobody may have the whole response."""
+        exchange = self._exchange
+        if exchange is None or exchange.request.route.admits_unmetered:
+            self.release()
+            return
+        self._held = b""
+        if self._state is CLOSED:
+            return
+        if self._held_all:
+            exchange.withhold()
+        else:
+            self.abort()
 
     def abort(self) -> None:
         """Break the connection, so that nobody takes a piece for the whole."""

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from gatekeeper.usage.counters import Counters
 from gatekeeper.usage.records import UsageRecord
+
+
+class Held(Protocol):
+    """A response whose last bytes wait until its usage record is safe."""
+
+    def release(self) -> None:
+        """Send them."""
+
+    def withhold(self) -> None:
+        """The record cannot be written down: the response must not arrive whole."""
 
 
 class Meter:
@@ -25,6 +36,7 @@ class Meter:
         self._counters = counters
         self._call_soon = call_soon
         self._records: list[UsageRecord] = []
+        self._held: list[Held] = []
 
     @property
     def full(self) -> bool:
@@ -37,7 +49,14 @@ class Meter:
             self._call_soon(self.drain)
         self._records.append(record)
 
+    def hold(self, held: Held) -> None:
+        """Release this when the record of this turn is safe; called right after :meth:`record`."""
+        self._held.append(held)
+
     def drain(self) -> None:
         """Add what was collected to the counters. Called by the loop, and once before a stop."""
         records, self._records = self._records, []
         self._counters.add_all(records)
+        held, self._held = self._held, []
+        for each in held:
+            each.release()
