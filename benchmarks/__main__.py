@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks import bodies, counters, idle, requests
+from benchmarks import bodies, counters, flood, idle, requests
 from benchmarks.bench import MIB, Bench, Cores
 from benchmarks.goals import judge
 from benchmarks.machine import facts
@@ -47,6 +47,7 @@ ROWS: Final[Mapping[str, Callable[[Bench, Results], None]]] = {
     "forward-down": bodies.forward_down,
     "idle": idle.idle,
     "counters": counters.counters,
+    "flood": flood.flood,
     "workers": _workers,
 }
 

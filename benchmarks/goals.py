@@ -63,6 +63,10 @@ GOALS: Final = (
     Goal("forward-down", "forward proxy, body down ÷ squid", "gatekeeper", "squid", None, None),
     Goal("idle", "memory of an idle connection, KiB", "gatekeeper", None, 8.0, 4.0),
     Goal("counters", "many counters into PostgreSQL, s", "gatekeeper", None, 2.0, 1.0),
+    Goal("flood", "wrong passwords: longest stall, ms", "flood: cached, slowest", None, 50.0, 50.0),
+    Goal(
+        "flood", "  new right users served, %", "flood: new, served", None, 100.0, 100.0, more=True
+    ),
     Goal("workers", "2 workers ÷ 1, requests/s", "two", "one", 1.8, 1.9, more=True),
 )
 

@@ -11,7 +11,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,17 +117,23 @@ def gatekeeper(
     keys: Sequence[Key] = (),
     prefixes: Sequence[str] = ("/",),
     earlier_checkers: int = 0,
+    users: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
     """Gatekeeper under the real twistd, with one service for each prefix.
 
     Its chain is ``earlier_checkers`` that abstain, then the keys: the run's own, and ``keys``.
+    With ``users``, which are names with their passwords' hashes, it is these alone.
     """
     directory = _directory(bench, "gatekeeper")
     port, tls_port, forward_port = free_ports(3)
     (directory / "keys.properties").write_text(
         "".join(key.line() for key in [bench.key, *keys]), encoding="ascii"
     )
-    chain = ["users", *(f"secret://never-sent-{n}" for n in range(1, earlier_checkers)), "keys"]
+    chain = ["keys"]
+    if users:
+        chain = ["users"]
+    elif earlier_checkers:
+        chain = ["users", *(f"secret://never-sent-{n}" for n in range(1, earlier_checkers)), "keys"]
     _render(
         "gatekeeper.toml",
         directory,
@@ -138,10 +144,9 @@ def gatekeeper(
         CERTIFICATE=ensure_self_signed(bench.directory),
         USAGE=str(usage).lower(),
         ACCESS_LOG="access.log" if access_log else "none",
-        CHECKERS='\n[checkers.users]\ntype = "basic"' if earlier_checkers else "",
+        CHECKERS=_users(users or {}) if "users" in chain else "",
         SERVICES="\n".join(
-            _service(number, prefix, upstream.port, chain if earlier_checkers else ["keys"])
-            for number, prefix in enumerate(prefixes)
+            _service(number, prefix, upstream.port, chain) for number, prefix in enumerate(prefixes)
         ),
     )
     command = [_twistd(), "--nodaemon", "--pidfile=", "gatekeeper", "--config=gatekeeper.toml"]
@@ -151,6 +156,11 @@ def gatekeeper(
     )
     with _running(started, port, tls_port, forward_port):
         yield Server(started, port, tls_port, forward_port)
+
+
+def _users(users: Mapping[str, str]) -> str:
+    pairs = ", ".join(f'"{name}" = "{hashed}"' for name, hashed in users.items())
+    return f'\n[checkers.users]\ntype = "basic"\nusers = {{ {pairs} }}'
 
 
 def _service(number: int, prefix: str, upstream: int, chain: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from gatekeeper.usage.accesslog import AccessEntry
 from gatekeeper.usage.records import UsageRecord
 
 if TYPE_CHECKING:
-    from gatekeeper.clientside import ClientSide
+    from gatekeeper.clientside import Visitor
     from gatekeeper.exchange import Exchange
     from gatekeeper.replies import Reply
 
@@ -72,7 +72,7 @@ def access_entry(exchange: Exchange, start: float, duration: float, reason: str)
 
 
 def unread_entry(
-    client: ClientSide, start: float, request_id: bytes, reply: Reply, reason: str
+    client: Visitor, start: float, request_id: bytes, reply: Reply, reason: str
 ) -> AccessEntry:
     """The line in the access log for bytes that never became a request."""
     return AccessEntry(

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from gatekeeper.auth.actions import ACTIONS, make_access
 from gatekeeper.auth.cache import VerdictCache
@@ -25,8 +25,20 @@ from gatekeeper.net.resolver import Resolver
 from gatekeeper.net.tls import client_context
 from gatekeeper.plane import Plane
 from gatekeeper.routing import Route, RoutingTable
+from gatekeeper.stats import PoolStats
 
 _ACTIONS_TAKE: Final = 180.0  # seconds
+
+
+class Served(NamedTuple):
+    """What requests find: a route, and the pool or dialer behind it.
+
+    ``service`` is what it was made of; ``None`` stands for a forward proxy's own destinations.
+    """
+
+    service: Service | None
+    route: Route
+    upstream: Origin | Dialer
 
 
 class Assembly:
@@ -52,68 +64,110 @@ class Assembly:
         self._loop = loop
         self._resolver = resolver
         self._own_addresses = own_addresses
-        self._origins: list[Origin] = []
-        self._dialers: list[Dialer] = []
-        self._routes: list[tuple[Service, Route]] = []
+        self._services: dict[str, Served] = {}
+        self._doors: dict[str, tuple[Listener, Door]] = {}
+        self._proxies: dict[str, Served] = {}
+        self.serve(settings.services)
+
+    @property
+    def served(self) -> list[Served]:
+        """All that requests can find now."""
+        return [*self._services.values(), *self._proxies.values()]
+
+    @property
+    def routes(self) -> list[Route]:
+        """Their routes."""
+        return [each.route for each in self.served]
+
+    @property
+    def pools(self) -> list[tuple[str, Origin | Dialer]]:
+        """Their ways upstream, with the names of their routes."""
+        return [(each.route.name, each.upstream) for each in self.served]
+
+    def serve(self, services: Sequence[Service]) -> None:
+        """Serve these in place of those served so far, from the next request on.
+
+        A service that has not changed keeps its connections and its numbers; what runs ends under
+        what it began with.
+
+        :raises ConfigurationError: what cannot be used; nothing has changed then.
+        """
+        before, after = self._services, dict[str, Served]()
         problems: list[Problem] = []
-        for number, service in enumerate(settings.services):
+        for number, service in enumerate(services):
+            known = before.get(service.name)
             try:
-                self._routes.append((service, self._route(service)))
+                unchanged = known is not None and known.service == service
+                after[service.name] = known if known and unchanged else self._serve(service)
             except ConfigurationError as error:
                 problems += [
                     Problem(f"services[{number}].{problem.path}", problem.message)
                     for problem in error.problems
                 ]
         if problems:
+            _close_others(after, before)
             raise ConfigurationError(problems)
+        self._services = after
+        for listener, door in self._doors.values():
+            door.serve(self._table(listener))
+        _close_others(before, after)
 
     def close(self) -> None:
         """Keep no upstream connection."""
-        for origin in self._origins:
-            origin.close()
-        for dialer in self._dialers:
-            dialer.close()
+        for each in self.served:
+            each.upstream.close()
 
     def reload(self) -> None:
         """Read changed files of access rules again; asked about once a second."""
-        for _, route in self._routes:
-            if route.access is not None:
-                route.access.reload()
+        for each in self._services.values():
+            if each.route.access is not None:
+                each.route.access.reload()
 
     def door(self, listener: Listener) -> Door:
-        """What is behind a gateway or a forward proxy."""
+        """What is behind a gateway or a forward proxy; :meth:`serve` changes what it serves."""
         scheme = b"https" if listener.tls else b"http"
         trusted = [parse_network(network) for network in listener.trusted_peers]
         pseudonym = self._plane.pseudonym
+        table = self._table(listener)
+        door: Door
         if listener.role == "gateway":
-            table = self._table(
-                lambda service: service.listeners is None or listener.name in service.listeners
+            door = Gateway(listener.name, scheme, pseudonym, trusted, table)
+        else:
+            proxy = self._proxies[listener.name] = self._forward(listener)
+            door = ForwardProxy(
+                listener.name,
+                scheme,
+                pseudonym,
+                trusted,
+                proxy.route,
+                table,
+                frozenset(
+                    parse_bind(other.bind).port
+                    for other in self._settings.listeners
+                    if other.role != "introspection"
+                ),
+                listener.credentials_from,
             )
-            return Gateway(listener.name, scheme, pseudonym, trusted, table)
-        return ForwardProxy(
-            listener.name,
-            scheme,
-            pseudonym,
-            trusted,
-            self._forward_route(listener),
-            self._table(lambda service: bool(service.hosts)),
-            frozenset(
-                parse_bind(other.bind).port
-                for other in self._settings.listeners
-                if other.role != "introspection"
-            ),
-            listener.credentials_from,
-        )
+        self._doors[listener.name] = listener, door
+        return door
 
-    def _table(self, wanted: Callable[[Service], bool]) -> RoutingTable:
+    def forget(self, listener: str) -> None:
+        """A listener is gone."""
+        self._doors.pop(listener, None)
+        proxy = self._proxies.pop(listener, None)
+        if proxy is not None:
+            proxy.upstream.close()
+
+    def _table(self, listener: Listener) -> RoutingTable:
+        """The services that are found through a listener."""
         return RoutingTable(
-            (host, route)
-            for service, route in self._routes
-            if wanted(service)
-            for host in service.hosts or (None,)
+            (host, each.route)
+            for each in self._services.values()
+            if each.service is not None and _is_found(each.service, listener)
+            for host in each.service.hosts or (None,)
         )
 
-    def _route(self, service: Service) -> Route:
+    def _serve(self, service: Service) -> Served:
         timeouts = self._timeouts(service)
         chain = make_chain(f"service:{service.name}", service.checkers, self._checkers, self._cache)
         make = partial(
@@ -131,7 +185,8 @@ class Assembly:
         )
         if service.to == "grant":
             dialer = self._dialer(service.allow, timeouts, service.ca_file)
-            return make(path=service.from_.encode("ascii"), host_field=b"", dial=dialer.dial)
+            path = service.from_.encode("ascii")
+            return Served(service, make(path=path, host_field=b"", dial=dialer.dial), dialer)
         upstream = parse_upstream(service.to)
         secure = upstream.scheme == "https"
 
@@ -142,18 +197,19 @@ class Assembly:
             return [Address(upstream.host, upstream.port, context, name)]
 
         addresses()  # what cannot be used shows now
-        origin = self._origin(addresses, service.to, timeouts)
-        self._origins.append(origin)
-        return make(
+        origin = self._origin(timeouts, addresses, service.to)
+        route = make(
             path=upstream.path.encode("ascii"),
             host_field=Authority(upstream.host, upstream.port).encode(443 if secure else 80),
             origin=origin,
         )
+        return Served(service, route, origin)
 
-    def _forward_route(self, listener: Listener) -> Route:
+    def _forward(self, listener: Listener) -> Served:
         names = listener.checkers or ()
         chain = make_chain(f"listener:{listener.name}", names, self._checkers, self._cache)
-        return Route(
+        dialer = self._dialer(listener.allow, self._timeouts(None), None)
+        route = Route(
             listener.name,
             prefix=b"/",
             path=b"",
@@ -162,31 +218,31 @@ class Assembly:
             chain=None if chain.public else chain,
             access=None,
             max_body=self._settings.limits.body,
-            dial=self._dialer(listener.allow, self._timeouts(None), None).dial,
+            dial=dialer.dial,
             is_service=False,
         )
+        return Served(None, route, dialer)
 
     def _dialer(
         self, allow: Sequence[str], timeouts: UpstreamTimeouts, ca_file: Path | None
     ) -> Dialer:
-        dialer = Dialer(
+        return Dialer(
             DestinationPolicy(map(parse_allow_rule, allow), self._own_addresses),
             self._resolver,
             self._loop,
-            lambda addresses, name, unused: self._origin(addresses, name, timeouts, unused),
+            partial(self._origin, timeouts),
             timeouts.connect,
             timeouts.tunnel,
             ca_file,
         )
-        self._dialers.append(dialer)
-        return dialer
 
     def _origin(
         self,
+        timeouts: UpstreamTimeouts,
         addresses: Callable[[], Sequence[Address]],
         name: str,
-        timeouts: UpstreamTimeouts,
         on_unused: Callable[[], None] | None = None,
+        stats: PoolStats | None = None,
     ) -> Origin:
         return Origin(
             addresses,
@@ -197,6 +253,7 @@ class Assembly:
             timeouts,
             self._plane.head_limits,
             on_unused,
+            stats,
         )
 
     def _timeouts(self, service: Service | None) -> UpstreamTimeouts:
@@ -210,6 +267,18 @@ class Assembly:
             body=(own and own.body) or max(common.body, least),
             tunnel=(own and own.tunnel) or common.tunnel,
         )
+
+
+def _is_found(service: Service, listener: Listener) -> bool:
+    if listener.role == "forward":
+        return bool(service.hosts)
+    return service.listeners is None or listener.name in service.listeners
+
+
+def _close_others(these: Mapping[str, Served], kept: Mapping[str, Served]) -> None:
+    for name, each in these.items():
+        if kept.get(name) is not each:
+            each.upstream.close()
 
 
 def _pool_limits(pool: Pool) -> PoolLimits:

@@ -31,19 +31,20 @@ from gatekeeper.errors import ConfigurationError, Problem, StoreError
 from gatekeeper.management.health import Check
 from gatekeeper.management.introspection_service import IntrospectionService
 from gatekeeper.management.keyvals import Keyvals
+from gatekeeper.management.metrics import MetricsPage
 from gatekeeper.management.service import ManagementService, management_service
 from gatekeeper.management.token import open_operator_token
+from gatekeeper.metrics.registry import make_registry, register_traffic
 from gatekeeper.net.binding import listening_socket
 from gatekeeper.net.listeners import BACKLOG, Connections, Listener
 from gatekeeper.net.resolver import Resolver
 from gatekeeper.net.sweep import Sweep
 from gatekeeper.net.tls import ServerTLS
 from gatekeeper.plane import Plane
+from gatekeeper.stats import Lateness
 from gatekeeper.store.opening import make_store
 from gatekeeper.usage.accesslog import open_access_log
-from gatekeeper.usage.counters import Counters
-from gatekeeper.usage.flushing import Flusher
-from gatekeeper.usage.meter import Meter
+from gatekeeper.usage.metering import Metering
 
 log = Logger()
 
@@ -68,16 +69,18 @@ class Daemon(Service):
         self._cache = VerdictCache(
             settings.cache.size, settings.cache.ttl, settings.cache.negative_ttl
         )
-        self.counters = Counters(settings.usage.max_paths, settings.usage.max_pending)
-        self.meter = Meter(self.counters, loop.call_soon)
         self._access_log = open_access_log(settings.log.access, loop.call_soon, loop.time)
         self._store = make_store(settings.store, reactor)
-        self._flusher = Flusher(self._store, self.counters, reactor, settings.usage.flush_interval)
+        self.metering = (
+            Metering(settings.usage, settings.state_dir, self._store, reactor, loop.call_soon)
+            if settings.usage.enabled
+            else None
+        )
         self.plane = Plane(
             sweep=Sweep(loop.time),
             limits=settings.limits,
             timeouts=settings.timeouts,
-            meter=self.meter if settings.usage.enabled else None,
+            meter=self.metering.meter if self.metering else None,
             access_log=self._access_log,
         )
         self.connections = Connections(settings.limits, loop.call_soon)
@@ -89,9 +92,12 @@ class Daemon(Service):
             revoking = IRevoking(checker, None)
             if revoking is not None:
                 revoking.on_revoked(self.plane.revoke)
+        self._lateness = Lateness(self.plane.sweep.interval)
+        self._metrics = make_registry(self._lateness)
         self._management = self._bind_management()
         self._demo = demo_origin_service(settings.demo.origin) if settings.demo else None
         self._assembly = self._bind()
+        self._register_metrics()
         self._sweeping = LoopingCall(self._sweep)
         self._checking_files = LoopingCall(self._check_files)
         self._stopping = False
@@ -144,7 +150,9 @@ class Daemon(Service):
         management = self.settings.management
         if management.bind == "none":
             return None
-        checks: dict[str, Check] = {"store": self._store_problem, "usage": self._usage_problem}
+        checks: dict[str, Check] = {"store": self._store_problem}
+        if self.metering is not None:
+            checks["usage"] = self.metering.problem
         for checker in self._checkers.values():
             readiness = IReadiness(checker, None)
             if readiness is not None:
@@ -152,7 +160,24 @@ class Daemon(Service):
         token = open_operator_token(self.settings.state_dir) if management.auth == "token" else None
         if token is None:
             log.warn("Whoever reaches {address} is an operator", address=management.bind)
-        return management_service(management.bind, checks, Keyvals(self._zones, token))
+        return management_service(
+            management.bind,
+            checks,
+            Keyvals(self._zones, token),
+            MetricsPage(self._metrics, token if management.metrics == "token" else None),
+        )
+
+    def _register_metrics(self) -> None:
+        register_traffic(
+            self._metrics,
+            plane=self.plane,
+            assembly=self._assembly,
+            listeners=self.listeners,
+            connections=self.connections,
+            introspection=self._introspection,
+            cache=self._cache,
+            zones=self._zones,
+        )
 
     def _store_problem(self) -> Deferred[str | None]:
         return self._store.ping().addCallbacks(lambda _: None, self._store_away)
@@ -160,13 +185,6 @@ class Daemon(Service):
     def _store_away(self, failure: Failure) -> str:
         log.warn("The store does not answer: {error}", error=failure.getErrorMessage())
         return "the store does not answer; see the log"
-
-    def _usage_problem(self) -> str | None:
-        if self.meter.full:
-            return "too much usage waits for the store: requests are refused"
-        if self._flusher.failing_since is not None:
-            return f"the store has taken no usage for {self._flusher.lag:.0f} s; it is kept"
-        return None
 
     # --- starting -------------------------------------------------------------------------
 
@@ -178,7 +196,8 @@ class Daemon(Service):
     def _begin(self) -> None:
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._hang_up))
         # Started together: a store that is away is no reason not to serve.
-        self._flusher.start()
+        if self.metering is not None:
+            self.metering.start()
         ensureDeferred(self._open_store()).addErrback(self._give_up)
         ensureDeferred(self._open_doors()).addErrback(self._give_up)
 
@@ -231,6 +250,7 @@ class Daemon(Service):
 
     def _sweep(self) -> None:
         self.plane.sweep.run()
+        self._lateness.beat(self.plane.sweep.now)
         try:
             self.plane.watch()
         except Exception:
@@ -266,8 +286,8 @@ class Daemon(Service):
             if introspection.running:
                 await introspection.stopService()
         await self._drain()
-        self.meter.drain()
-        lost = await self._flusher.stop()
+        if self.metering is not None:
+            await self.metering.stop()
         await self._store.close()
         for looping in (self._sweeping, self._checking_files):
             if looping.running:
@@ -281,8 +301,6 @@ class Daemon(Service):
             if service is not None and service.running:
                 await service.stopService()
         log.info("gatekeeper has stopped")
-        if lost:
-            atexit.register(os._exit, 1)
         # twistd dies by the signal that stopped it. A clean stop is a success: status 0.
         self._reactor._exitSignal = None
 

@@ -17,6 +17,7 @@ from gatekeeper.http.fields import list_members
 from gatekeeper.http.heads import RequestHead, bad_request
 from gatekeeper.http.target import Authority, Target, parse_authority, parse_target
 from gatekeeper.routing import Route, RoutingTable
+from gatekeeper.stats import RequestStats
 
 if TYPE_CHECKING:
     from gatekeeper.clientside import ClientSide
@@ -82,19 +83,32 @@ class Request:
 class Door(ABC):
     """What both doors have in common.
 
+    ``services`` are found here, until :meth:`serve` says otherwise.
     ``pseudonym`` is our name in Via; ``trusted`` the networks whose forwarding fields we believe.
+    ``stats`` counts the requests that have no route.
     """
 
     is_proxy: ClassVar[bool] = False
 
     def __init__(
-        self, name: str, scheme: bytes, pseudonym: bytes, trusted: Sequence[Network]
+        self,
+        name: str,
+        scheme: bytes,
+        pseudonym: bytes,
+        trusted: Sequence[Network],
+        services: RoutingTable,
     ) -> None:
         self.name = name
+        self.stats = RequestStats()
         self.scheme = scheme
         self._pseudonym = pseudonym
         self._trusted = tuple(trusted)
+        self.services = services
         self.trusts: Callable[[str], bool] = lru_cache(maxsize=4096)(self._is_trusted)
+
+    def serve(self, services: RoutingTable) -> None:
+        """Find these services from now on."""
+        self.services = services
 
     @abstractmethod
     def understand(self, head: RequestHead) -> Request:
@@ -171,11 +185,15 @@ class Gateway(Door):
         scheme: bytes,
         pseudonym: bytes,
         trusted: Sequence[Network],
-        routes: RoutingTable,
+        services: RoutingTable,
     ) -> None:
-        super().__init__(name, scheme, pseudonym, trusted)
-        self.routes = routes
+        super().__init__(name, scheme, pseudonym, trusted, services)
         self._known: dict[tuple[bytes | None, bytes], Request] = {}
+
+    def serve(self, services: RoutingTable) -> None:
+        """Find these services from now on."""
+        super().serve(services)
+        self._known.clear()
 
     def understand(self, head: RequestHead) -> Request:
         """Find the service. An absolute-form target's authority goes before Host."""
@@ -198,7 +216,7 @@ class Gateway(Door):
             if target.scheme not in (b"http", b"https"):
                 raise Refusal("misdirected", "this scheme is not served here", status=421)
             authority = target.authority
-        route = self.routes.find(authority.host if authority else None, target.path)
+        route = self.services.find(authority.host if authority else None, target.path)
         return Request(
             route,
             self.scheme,
@@ -231,9 +249,8 @@ class ForwardProxy(Door):
         service_ports: frozenset[int],
         credentials_from: Sequence[str],
     ) -> None:
-        super().__init__(name, scheme, pseudonym, trusted)
+        super().__init__(name, scheme, pseudonym, trusted, services)
         self._route = route
-        self._services = services
         self._service_ports = _SERVICE_PORTS | service_ports
         self._credentials_from = tuple(credentials_from)
 
@@ -252,7 +269,7 @@ class ForwardProxy(Door):
         authority = target.authority
         if authority is None or target.scheme not in (b"http", b"https"):
             raise bad_request("the target is not an http URL")
-        if authority.port in self._service_ports and self._services.names(authority.host):
+        if authority.port in self._service_ports and self.services.names(authority.host):
             return self._understand_service(head, target, authority)
         if target.scheme == b"https":
             raise bad_request("use CONNECT to reach an https origin through this proxy")
@@ -271,7 +288,7 @@ class ForwardProxy(Door):
     def _understand_service(
         self, head: RequestHead, target: Target, authority: Authority
     ) -> Request:
-        route = self._services.find(authority.host, target.path)
+        route = self.services.find(authority.host, target.path)
         return Request(
             route,
             self.scheme,

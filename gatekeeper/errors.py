@@ -37,6 +37,14 @@ class StoreError(GatekeeperError):
     """The store did not do what was asked; the data is still with the caller. Try again later."""
 
 
+class BatchRejected(StoreError):  # noqa: N818 - it is an answer, not a failure
+    """The store is there and will never take this batch: something in it does not fit."""
+
+
+class JournalError(GatekeeperError):
+    """Usage cannot be written to the journal, or read from it; the message says which and why."""
+
+
 class Refusal(GatekeeperError):  # noqa: N818 - it is an answer, not a failure
     """A request that we answer ourselves.
 

@@ -19,7 +19,6 @@ from gatekeeper.auth.chain import ANONYMOUS, Chain, Decision
 from gatekeeper.auth.interfaces import Credentials, Deny, Grant, Opened, Opens, Unavailable
 from gatekeeper.errors import Refusal, UpstreamError
 from gatekeeper.forwarding import trace_id, upstream_head
-from gatekeeper.http.bodies import chunk, last_chunk
 from gatekeeper.http.fields import Fields, field_lines, normalize
 from gatekeeper.http.heads import RequestHead, ResponseHead
 from gatekeeper.replies import make_reply, unauthorized
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from gatekeeper.doors import Request
     from gatekeeper.net.pool import Origin
     from gatekeeper.net.transports import LoopTransport
-    from gatekeeper.net.upstream import UpstreamConnection
+    from gatekeeper.net.upstream import Upstream, UpstreamConnection
     from gatekeeper.plane import Plane
     from gatekeeper.replies import Reply
     from gatekeeper.usage.units import Reading
@@ -92,7 +91,7 @@ class Exchange:
         self.start = self.checked_at = plane.monotonic()
         self.request = None  # type: ignore[assignment]
         self.grant = ANONYMOUS
-        self.upstream: UpstreamConnection | None = None
+        self.upstream: Upstream | None = None
         self.tunnel: Cuttable | None = None
         self.waiting_at: Origin | None = None
         self.dialing: Deferred[Any] | None = None
@@ -255,7 +254,7 @@ class Exchange:
 
     # --- towards the upstream -------------------------------------------------------------
 
-    def leased(self, upstream: UpstreamConnection) -> None:
+    def leased(self, upstream: Upstream) -> None:
         """Send the request's head on this connection, and let the body follow."""
         self.waiting_at = None
         self.upstream = upstream
@@ -284,13 +283,13 @@ class Exchange:
             self.upstream = None
             self.fail(Refusal("body_too_large", "the request's body is too large", status=413))
             return
-        if self.head.length is None:
-            payload = chunk(payload)
-            if done:
-                ours = self.grant.header_names
-                trailers = [trailer for trailer in trailers if normalize(trailer[0]) not in ours]
-                payload += last_chunk(trailers)
-        upstream.send_data(payload, done=done)
+        if self.head.length is not None:
+            upstream.send_data(payload, done=done)
+            return
+        if trailers:
+            ours = self.grant.header_names
+            trailers = [trailer for trailer in trailers if normalize(trailer[0]) not in ours]
+        upstream.send_chunk(payload, done=done, trailers=trailers)
 
     # --- towards the client ---------------------------------------------------------------
 
@@ -441,9 +440,7 @@ class Exchange:
         ]
         if close:
             self.client.close()
-        self.client.send_response(
-            reply.status, reply.phrase, lines, len(reply.body), reply.body, True
-        )
+        self.client.send_reply(reply, lines)
 
     def client_lost(self) -> None:
         """The client has gone."""
@@ -497,7 +494,7 @@ class Exchange:
             tunnel.cut(reason)
         else:
             self.finish(reason)
-            self.client.abort()
+            self.client.abort(reason)
 
     # --- the end --------------------------------------------------------------------------
 

@@ -140,7 +140,7 @@ def _reasons(question: Question) -> Iterator[tuple[str, _Fits]]:
         return not door.is_proxy and door.scheme == scheme.encode("ascii")
 
     def names_host(_: Listener, door: Door) -> bool:
-        return isinstance(door, Gateway) and door.routes.names(name)
+        return isinstance(door, Gateway) and door.services.names(name)
 
     def is_proxy(_: Listener, door: Door) -> bool:
         return door.is_proxy

@@ -15,12 +15,13 @@ _PHRASES: Final = {status.value: status.phrase.encode("ascii") for status in HTT
 
 
 class Reply(NamedTuple):
-    """An answer of ours: what the codec writes."""
+    """An answer of ours: what the codec writes. ``detail`` is the sentence in it."""
 
     status: int
     phrase: bytes
     fields: Fields
     body: bytes
+    detail: str = ""
 
 
 def phrase(status: int) -> bytes:
@@ -82,7 +83,7 @@ def make_reply(refusal: Refusal, accept: Sequence[bytes], request_id: bytes = b"
         (b"cache-control", b"no-store"),
         *refusal.fields,
     ]
-    return Reply(status, title, fields, body)
+    return Reply(status, title, fields, body, refusal.detail)
 
 
 def _wants_text(accept: Sequence[bytes]) -> bool:

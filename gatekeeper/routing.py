@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from gatekeeper.auth.access import Access
 from gatekeeper.auth.chain import Chain
 from gatekeeper.errors import Refusal
+from gatekeeper.stats import RequestStats
 
 if TYPE_CHECKING:
     from gatekeeper.exchange import Exchange
@@ -46,7 +47,7 @@ class Route:
     runs (a token of seconds, for calls of minutes). ``cors``: any web page may read the responses.
     ``hidden`` is what may follow ``from`` in a path, and is not the upstream's to see: ``/v0/``.
     ``unit_meter`` tells what is charged by, ``None``: requests. ``admits_unmetered``: requests are
-    served also while their usage cannot be written down.
+    served also while their usage cannot be written down. ``stats`` counts its requests.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Route:
         admits_unmetered: bool = False,
     ) -> None:
         self.name = name
+        self.stats = RequestStats()
         self.prefix = b"" if prefix == b"/" else prefix.rstrip(b"/")
         self.origin = origin
         self.dial = dial or _nowhere

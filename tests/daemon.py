@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -51,7 +51,8 @@ class Daemon:
     """A gatekeeper of our own, in ``directory``.
 
     In ``configuration`` (TOML) ``@NAME@`` stands for an address with a free port, the same wherever
-    the name is the same; ``ports`` are those that are known. As a context manager it is started,
+    the name is the same; ``ports`` are those that are known. ``wrapper`` is a command that the
+    daemon's follows, and that becomes it. As a context manager it is started,
     and stopped with all that :meth:`stop` checks.
     """
 
@@ -62,10 +63,12 @@ class Daemon:
         *,
         daemonized: bool = False,
         ports: Mapping[str, int] | None = None,
+        wrapper: Sequence[str] = (),
     ) -> None:
         self.directory = directory
         self.daemonized = daemonized
         self.ports = dict(ports or {})
+        self.wrapper = wrapper
         directory.mkdir(parents=True, exist_ok=True)
         self.config_file = directory / "gatekeeper.toml"
         self.pid_file = directory / "twistd.pid"
@@ -120,7 +123,7 @@ class Daemon:
 
     def spawn(self, *options: str) -> subprocess.Popen[bytes]:
         """Begin to start it: ``twistd`` with ``options`` of its own."""
-        command = [sys.executable, "-c", _TWISTD, f"--pidfile={self.pid_file}"]
+        command = [*self.wrapper, sys.executable, "-c", _TWISTD, f"--pidfile={self.pid_file}"]
         command += [f"--logfile={self.log_file}"] if self.daemonized else ["--nodaemon"]
         command += [*options, "gatekeeper", "--config", str(self.config_file)]
         self.process = subprocess.Popen(

@@ -83,6 +83,13 @@ class PostgresServer:
         self.stop()
         self.start()
 
+    def start_again(self) -> None:
+        """Start it where it was stopped, let it go on where it hangs."""
+        if self._process is None:
+            self.start()
+        else:
+            self.resume()
+
     def pause(self) -> None:
         """Hang: all of its processes stop in mid-instruction, connections stay open."""
         self._signal_all(signal.SIGSTOP)

@@ -91,8 +91,8 @@ class TestServices:
         )
         door = world.door("public")
         assert isinstance(door, Gateway)
-        assert door.routes.find("x", b"/").max_body == 5
-        assert door.routes.find("x", b"/b").max_body == 3
+        assert door.services.find("x", b"/").max_body == 5
+        assert door.services.find("x", b"/b").max_body == 3
 
     def test_pool_settings_arrive(self, make_world: MakeWorld) -> None:
         world = make_world(pool={"connections": 1, "idle": 2, "idle_timeout": 3.0, "queue": 4})
@@ -102,8 +102,8 @@ class TestServices:
         world = make_world(services=[SERVICE, GUARDED | {"name": "b", "from": "/b"}])
         door = world.door("public")
         assert isinstance(door, Gateway)
-        assert door.routes.find("x", b"/").chain is None
-        assert door.routes.find("x", b"/b").chain is not None
+        assert door.services.find("x", b"/").chain is None
+        assert door.services.find("x", b"/b").chain is not None
 
     def test_all_problems_are_told_at_once(self, tmp_path: Path) -> None:
         nonsense = tmp_path / "ca.pem"

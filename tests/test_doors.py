@@ -316,4 +316,4 @@ class TestForwardProxy:
         ]
         assert b"www-authenticate" not in answer.names()
         assert self.far.dialed == 0
-        assert proxy.counters.records == []
+        assert proxy.journal.records == []

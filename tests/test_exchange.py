@@ -96,7 +96,7 @@ class TestVerdicts:
         entry = guarded.entry
         assert (entry.status, entry.upstream_status, entry.reason) == (status, 0, reason)
         assert entry.bytes_out == len(answer.body)
-        assert guarded.counters.records == []
+        assert guarded.journal.records == []
         assert guarded.server.dialed == 0
         assert client.is_open
 
@@ -140,7 +140,7 @@ class TestVerdicts:
         if how != "new connection":
             guarded.exchange(client, GET, OK)
             guarded.log.entries.clear()
-            guarded.counters.records.clear()
+            guarded.journal.records.clear()
         if how == "late verdict":
             guarded.gate.answer = None
         monkeypatch.setattr("gatekeeper.exchange.upstream_head", broken)
@@ -169,7 +169,7 @@ class TestVerdicts:
         upstream.sends(OK)
         assert client.message().status == 200
         assert world.gate.asked == []
-        assert world.counters.records == []
+        assert world.journal.records == []
         client.sends(GET)
         assert client.message().status == 401
 
@@ -257,7 +257,7 @@ class TestAuthorization:
         if passes:
             world.upstream().sends(OK)
             assert client.message().status == 200
-            assert len(world.counters.records) == 1
+            assert len(world.journal.records) == 1
         else:
             answer = client.message()
             assert answer.status == 403
@@ -265,7 +265,7 @@ class TestAuthorization:
                 b'Bearer realm="here", error="insufficient_scope"'
             ]
             assert world.entry.user == "alice"
-            assert world.counters.records == []
+            assert world.journal.records == []
 
 
 class TestGrantsThatOpen:
@@ -308,7 +308,7 @@ class TestGrantsThatOpen:
         assert ask(led, request(target=b"/closed")).message().status == 403
         assert led.entry.reason == "not_opened"
         assert led.server.dialed == 0
-        assert led.counters.records == []
+        assert led.journal.records == []
 
     def test_through_the_proxy(self, led: World) -> None:
         client = led.connect("proxy")
@@ -330,7 +330,7 @@ class TestBodiesTooLarge:
         client = ask(world, POST)
         assert client.message().status == 413
         assert world.server.dialed == 0
-        assert world.counters.records == []
+        assert world.journal.records == []
         client.sends(b"12345" + request(method=b"POST"))
         assert world.upstream().message().line == b"POST /a?secret HTTP/1.1"
 
@@ -394,14 +394,14 @@ class TestUsage:
         client = ask(guarded)
         guarded.upstream().sends(OK)
         assert client.message().status == 200
-        assert guarded.counters.records == []
+        assert guarded.journal.records == []
         assert len(guarded.log.entries) == 1
 
     def test_nor_does_anybody_at_a_public_service(self, world: World) -> None:
         client = ask(world, request(b"authorization: Basic eDp5"))
         world.upstream().sends(OK)
         assert client.message().status == 200
-        assert world.counters.records == []
+        assert world.journal.records == []
 
     def test_an_upstreams_failure_counts(self, guarded: World) -> None:
         """What was authorized is counted, whatever became of it."""
@@ -417,7 +417,7 @@ class TestUsage:
         client.sends(request(target=b"http://far.example/"))
         assert client.message().status == 403
         assert world.entry.user == "alice"
-        assert world.counters.records == []
+        assert world.journal.records == []
 
     def test_a_tunnel(self, make_world: MakeWorld) -> None:
         world = make_world(listeners=[PROXY], services=[])
@@ -426,7 +426,7 @@ class TestUsage:
         client = world.connect("proxy")
         client.sends(b"CONNECT far.example:443 HTTP/1.1\r\nhost: x\r\n\r\n", b"12345")
         server.accepted().sends(b"123")
-        assert world.counters.records == []
+        assert world.journal.records == []
         client.hangs_up()
         record = world.record
         assert (record.service, record.path, record.method) == (
@@ -435,7 +435,7 @@ class TestUsage:
         assert (record.status, record.bytes_in, record.bytes_out) == (200, 5, 3)
 
     def test_where_nothing_can_be_counted_nothing_is_served(self, guarded: World) -> None:
-        guarded.counters.is_full = True
+        guarded.journal.full = True
         answer = ask(guarded).message()
         assert answer.status == 503
         assert answer.values(b"retry-after") == [b"5"]

@@ -138,7 +138,7 @@ class TestEnds:
         assert world.pool.startswith("0 active, 0 idle")
         assert world.pool.endswith("0 queued")
         assert [entry.reason for entry in world.log.entries] == [reason]
-        assert len(world.counters.records) == (0 if world.gate.waiting else 1)
+        assert len(world.journal.records) == (0 if world.gate.waiting else 1)
         assert len(world.connections) == 0
         for waiting in world.gate.waiting:  # a verdict that comes too late
             waiting.callback(ALICE)

@@ -151,7 +151,11 @@ class Traffic(RuleBasedStateMachine):
         return [peer for peer in self.upstreams if peer.arrived]
 
     def origins(self) -> list[Origin]:
-        dialers: list[Dialer] = self.world.assembly._dialers
+        dialers = [
+            each.upstream
+            for each in self.world.assembly.served
+            if isinstance(each.upstream, Dialer)
+        ]
         return [
             self.world.origin,
             *(origin for dialer in dialers for _, origin in dialer._origins.values()),
@@ -282,8 +286,8 @@ class Traffic(RuleBasedStateMachine):
         assert world.plane.meter is not None
         world.plane.meter.drain()  # what the loop would do at the end of this turn
         lines = {entry.id: entry for entry in world.log.entries}
-        records = {record.id: record for record in world.counters.records}
-        assert len(records) == len(world.counters.records)
+        records = {record.id: record for record in world.journal.records}
+        assert len(records) == len(world.journal.records)
         for record in records.values():
             line = lines[record.id]
             assert record.user

@@ -7,12 +7,12 @@ A test module makes its fixtures of the functions at the end:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
 
@@ -30,7 +30,6 @@ from gatekeeper.net.sweep import Sweep
 from gatekeeper.net.transports import LoopProtocol
 from gatekeeper.plane import Plane
 from gatekeeper.usage.accesslog import AccessEntry, AccessLog
-from gatekeeper.usage.counters import Counters
 from gatekeeper.usage.meter import Meter
 from gatekeeper.usage.records import UsageRecord
 from tests.memory import ManualLoop, Peer, Server
@@ -75,20 +74,20 @@ class Gate:
         """Nothing is held."""
 
 
-class RecordingCounters(Counters):
-    """Keeps every record."""
+class RecordingJournal:
+    """Keeps every record in memory."""
+
+    fsync = "none"
 
     def __init__(self) -> None:
-        super().__init__()
-        self.is_full = False
+        self.full = False
         self.records: list[UsageRecord] = []
 
-    @property
-    def full(self) -> bool:
-        return self.is_full
-
-    def add_all(self, records: Iterable[UsageRecord]) -> None:
+    def append(self, records: Sequence[UsageRecord]) -> None:
         self.records += records
+
+    def sync(self) -> Deferred[None]:
+        return succeed(None)
 
 
 class RecordingLog(AccessLog):
@@ -149,14 +148,14 @@ class World:
                 **settings,
             }
         )
-        self.counters = RecordingCounters()
+        self.journal = RecordingJournal()
         self.log = RecordingLog()
         self.sweep = Sweep(self.loop.time)
         self.plane = CountingPlane(
             sweep=self.sweep,
             limits=self.settings.limits,
             timeouts=self.settings.timeouts,
-            meter=Meter(self.counters, self.loop.call_soon),
+            meter=Meter(self.journal, self.loop.call_soon),
             access_log=self.log,
             wall_clock=lambda: NOW,
             monotonic=self.loop.time,
@@ -248,7 +247,7 @@ class World:
         gateway = self.doors["public"]
         assert isinstance(gateway, Gateway)
         hosts = self.settings.services[0].hosts
-        origin = gateway.routes.find(hosts[0] if hosts else None, b"/").origin
+        origin = gateway.services.find(hosts[0] if hosts else None, b"/").origin
         assert origin is not None
         return origin
 
@@ -266,7 +265,7 @@ class World:
     @property
     def record(self) -> UsageRecord:
         """The only usage record."""
-        (record,) = self.counters.records
+        (record,) = self.journal.records
         return record
 
 

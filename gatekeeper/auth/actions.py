@@ -18,13 +18,14 @@ from typing import Final
 
 from gatekeeper.auth.access import FORBIDDEN, Access, AccessRules
 from gatekeeper.auth.interfaces import Deny
-from gatekeeper.auth.properties import PropertiesFile
+from gatekeeper.auth.properties import PropertiesFile, parse_properties
 from gatekeeper.config.model import Service
 from gatekeeper.errors import ConfigurationError, Problem
 
 #: What goes before an action in the path of a request, and not to the upstream.
 ACTIONS: Final = b"/v0/"
 
+_WHAT: Final = "the action"
 _LINE: Final = re.compile(r"action_(?P<action>[A-Za-z0-9_-]+)=(?P<group>[A-Za-z0-9_-]+)(?:\s+#.*)?")
 
 
@@ -36,6 +37,14 @@ def make_access(service: Service) -> Access | None:
     if service.actions_file is not None:
         return ActionRules(service.actions_file, service.from_.encode("ascii"))
     return AccessRules(service.access) if service.access else None
+
+
+def parse_actions(text: str, source: str) -> dict[str, str]:
+    """The group of each action.
+
+    :raises ConfigurationError: *all* lines that are wrong, each as ``source:line`` (path ``""``).
+    """
+    return parse_properties(text, source, _parse_line, _WHAT)
 
 
 class ActionRules:
@@ -50,7 +59,7 @@ class ActionRules:
     def __init__(self, path: Path, prefix: bytes = b"/") -> None:
         self._skip = len(prefix.rstrip(b"/"))
         try:
-            self._file = PropertiesFile(path, _parse_line, "the action")
+            self._file = PropertiesFile(path, _parse_line, _WHAT)
         except ConfigurationError as error:
             raise ConfigurationError(
                 [Problem("actions_file", problem.message) for problem in error.problems]

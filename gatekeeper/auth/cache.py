@@ -53,6 +53,16 @@ class VerdictCache:
     def __repr__(self) -> str:
         return f"<VerdictCache: {len(self._grants)} grants, {len(self._denials)} denials>"
 
+    @property
+    def grants(self) -> int:
+        """How many grants are held; some may have ended."""
+        return len(self._grants)
+
+    @property
+    def denials(self) -> int:
+        """How many denials are held."""
+        return len(self._denials)
+
     def secret_for(self, name: str) -> bytes:
         """The key that the chain ``name`` makes its digests with: 32 bytes."""
         return blake2b(name.encode(), key=self._root, digest_size=32).digest()

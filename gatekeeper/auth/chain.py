@@ -28,6 +28,7 @@ from gatekeeper.auth.interfaces import (
     Unavailable,
     Verdict,
 )
+from gatekeeper.stats import ChainStats
 
 #: What a chain says in the end.
 Decision: TypeAlias = Grant | Deny | Unavailable
@@ -42,6 +43,8 @@ class Chain:
     :param name: tells this chain's verdicts in the cache from those of others; unique there.
     :param checkers: asked in this order; none at all means that everybody may pass.
     :param cache: where verdicts are kept, if every checker says what its verdicts depend on.
+    :param labels: what the checkers are called in ``stats``: nothing secret. By default, their
+        classes' names.
 
     ``public`` tells whether there is no checker at all: the credential field is not ours then.
     ``challenges`` are those of all checkers, one per scheme.
@@ -49,8 +52,15 @@ class Chain:
 
     log = Logger()
 
-    def __init__(self, name: str, checkers: Sequence[IChecker], cache: VerdictCache) -> None:
+    def __init__(
+        self,
+        name: str,
+        checkers: Sequence[IChecker],
+        cache: VerdictCache,
+        labels: Sequence[str] | None = None,
+    ) -> None:
         self.name = name
+        self.stats = ChainStats(labels or [type(each).__name__ for each in checkers])
         self.public = not checkers
         self.challenges = one_per_scheme(c for checker in checkers for c in checker.challenges)
         self._missing = _missing(checkers)
@@ -83,7 +93,12 @@ class Chain:
 
     def known(self, digest: bytes) -> Grant | Deny | None:
         """The verdict under :meth:`digest`, if there is one."""
-        return self._get(digest)
+        verdict = self._get(digest)
+        if isinstance(verdict, Grant):
+            self.stats.cached_grants += 1
+        elif verdict is not None:
+            self.stats.cached_denials += 1
+        return verdict
 
     def check(self, credentials: Credentials) -> Decision | Deferred[Decision]:
         """Say what is known, or ask the checkers; the Deferred never fails, unless cancelled.
@@ -93,9 +108,10 @@ class Chain:
         if not self._cacheable:
             return ANONYMOUS if self.public else self._ask(credentials)
         key = self._key(credentials)
-        known = self._get(key)
+        known = self.known(key)
         if known is not None:
             return known
+        self.stats.misses += 1
         waiter = self._flights.join(key)
         if waiter is not None:
             return waiter
@@ -136,12 +152,12 @@ class Chain:
             try:
                 verdict = checker.check(credentials)
             except Exception:
-                return self._failed(checker, Failure())
+                return self._failed(index, Failure())
             if isinstance(verdict, Deferred):
-                verdict.addErrback(partial(self._failed, checker))
+                verdict.addErrback(partial(self._failed, index))
                 return verdict.addCallback(self._go_on, credentials, index)
             if not isinstance(verdict, Abstain):
-                return self._checked(checker, verdict)
+                return self._checked(index, verdict)
         return self._nobody(credentials)
 
     def _go_on(
@@ -149,25 +165,30 @@ class Chain:
     ) -> Decision | Deferred[Decision]:
         if isinstance(verdict, Abstain):
             return self._ask(credentials, index + 1)
-        return self._checked(self._checkers[index], verdict)
+        return self._checked(index, verdict)
 
-    def _checked(self, checker: IChecker, verdict: object) -> Decision:
+    def _checked(self, index: int, verdict: object) -> Decision:
         """Fail closed, whatever else a checker may have answered."""
         if isinstance(verdict, Grant | Deny | Unavailable):
+            granted, denied = isinstance(verdict, Grant), isinstance(verdict, Deny)
+            said = "granted" if granted else "denied" if denied else "unavailable"
+            self.stats.decided(index, said)
             return verdict
+        self.stats.decided(index, "failed")
         self.log.error(
             "Checker {checker} answered with {kind}, which is no verdict",
-            checker=repr(checker),
+            checker=repr(self._checkers[index]),
             kind=type(verdict).__qualname__,
         )
         return _FAILED
 
-    def _failed(self, checker: IChecker, failure: Failure) -> Decision:
+    def _failed(self, index: int, failure: Failure) -> Decision:
+        self.stats.decided(index, "failed")
         # The type and the place, not the message: that may quote a credential.
         frames = traceback.extract_tb(failure.getTracebackObject())
         self.log.error(
             "Checker {checker} failed: {kind} at {place}",
-            checker=repr(checker),
+            checker=repr(self._checkers[index]),
             kind=failure.type.__qualname__ if failure.type else "unknown",
             place=f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "unknown",
         )
@@ -175,6 +196,7 @@ class Chain:
 
     def _nobody(self, credentials: Credentials) -> Deny:
         """All abstained. A 401 needs a challenge (RFC 9110, 15.5.2): without one it is a 403."""
+        self.stats.nobody_decided()
         status = 401 if self.challenges else 403
         if not credentials.presented:
             return self._missing or Deny("no_credentials", "Credentials are required.", status)

@@ -103,7 +103,9 @@ def make_chain(
 
     ``name`` is unique among the chains that share ``cache``.
     """
-    return Chain(name, [checkers[each] for each in names], cache)
+    # Of a URL only the scheme: the rest may hold a secret, or the name of a user.
+    labels = [each[: each.find("://") + 3] if "://" in each else each for each in names]
+    return Chain(name, [checkers[each] for each in names], cache, labels)
 
 
 def reload_checkers(checkers: Mapping[str, IChecker]) -> bool:

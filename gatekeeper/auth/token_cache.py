@@ -175,8 +175,17 @@ class MemoryTokenCache:
         self._listeners: list[Callable[[str], None]] = []
 
     def __repr__(self) -> str:
-        tokens, revoked = len(self._tokens.entries), len(self._revoked.entries)
-        return f"<MemoryTokenCache: {tokens} tokens, {revoked} revoked>"
+        return f"<MemoryTokenCache: {self.tokens} tokens, {self.revocations} revoked>"
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens are held; some may have ended."""
+        return len(self._tokens.entries)
+
+    @property
+    def revocations(self) -> int:
+        """How many revocations are held."""
+        return len(self._revoked.entries)
 
     def start(self) -> Deferred[None]:
         """See :class:`ITokenCache`."""

@@ -18,6 +18,7 @@ from gatekeeper.config.model import Section, Settings
 from gatekeeper.config.paths import absolute_in_table, in_state_dir
 from gatekeeper.config.secrets import Secrets
 from gatekeeper.errors import ConfigurationError, Problem
+from gatekeeper.golem.expansion import expand
 
 _LARGEST_FILE = 16 * 1024 * 1024  # bytes
 
@@ -39,7 +40,8 @@ def load(
     except ValueError as error:
         raise ConfigurationError([Problem("", str(error))], str(path)) from None
     secrets = Secrets(environ, file.parent)
-    tree = absolute_in_table(Settings, secrets.resolve(tree), file.parent)
+    definitions = expand(absolute_in_table(Settings, secrets.resolve(tree), file.parent))
+    tree = definitions.tree
     tables, problems = _read_checkers(tree.get("checkers", {}), checker_types, file.parent)
     settings = None
     try:
@@ -50,6 +52,7 @@ def load(
         problems += problems_of(error, Settings)
     problems += check_files(tree)
     problems += cross_check(tree, checker_types, tables if isinstance(tables, dict) else {})
+    problems = definitions.problems + definitions.tell(problems)
     problems = secrets.problems + secrets.mask(_beside(problems, secrets.problems))
     if problems or settings is None:
         raise ConfigurationError(problems, str(path))

@@ -78,12 +78,17 @@ class Management(Section):
 
     bind: Annotated[str, AfterValidator(values.check_bind_or_none), Words("address:port")] = Field(
         default="127.0.0.1:6668",
-        description="Where `/healthz` and `/readyz` answer; `none` for nowhere.",
+        description="Where `/healthz`, `/readyz` and `/metrics` answer; `none` for nowhere.",
     )
     auth: Literal["token", "none"] = Field(
         default="token",
         description="Who may call the management API: `token`, who presents the token that is "
         "made in `state_dir`; `none`, everybody, which only a loopback address may be.",
+    )
+    metrics: Literal["token", "open"] = Field(
+        default="token",
+        description="Who may read `/metrics`: `token`, whoever may call the management API; "
+        "`open`, everybody who can connect.",
     )
 
 
@@ -96,10 +101,6 @@ class Usage(Section):
     )
     max_paths: Count = Field(
         default=1000, description="Distinct paths per user; the rest counts as `*`."
-    )
-    max_pending: Count = Field(
-        default=1_000_000,
-        description="Counters held while the store is away; then requests get a 503.",
     )
     fsync: Literal["none", "interval", "always"] = Field(
         default="interval",
@@ -375,6 +376,16 @@ class Settings(Section):
 
     state_dir: Path = Field(description="Embedded store, generated certificate, access log.")
     workers: Literal[1] = Field(default=1, description="Processes. One, for now.")
+    services_dir: Path | None = Field(
+        default=None,
+        description="Directory of Golem's service definitions (`*.json`, `*.toml`, `*.yaml`). Each "
+        "becomes a service, and a gateway listener for each of its addresses.",
+    )
+    server_names: tuple[str, ...] = Field(
+        default=(),
+        description="Domain names and public addresses that a definition in `services_dir` "
+        "advertises where it has no `serverName`.",
+    )
     store: Store = Field(default=Store())
     cache: Cache = Field(default=Cache())
     management: Management = Field(default=Management())
@@ -383,7 +394,9 @@ class Settings(Section):
     limits: Limits = Field(default=Limits())
     timeouts: Timeouts = Field(default=Timeouts())
     pool: Pool = Field(default=Pool())
-    listeners: tuple[Listener, ...] = Field(min_length=1)
+    listeners: tuple[Listener, ...] = Field(
+        description="Required, unless there is a `services_dir`."
+    )
     checkers: dict[Name, InstanceOf[CheckerTable]] = Field(
         default_factory=dict, description="Tables by name; `type` says which plug-in they are for."
     )

@@ -62,7 +62,13 @@ class IntrospectionService(SiteService):
             name, listening, self._root, IntrospectionRequest, most=_CONNECTIONS, head=_HEAD
         )
         self._nevermined, self._oauth = make_dialects(listener, checkers, cache)
+        self.listener_name = listener.name
         self._trusted = [parse_network(network) for network in listener.trusted_peers]
+
+    @property
+    def chains(self) -> tuple[Chain, ...]:
+        """The chains that decide here."""
+        return (*self._nevermined.chains, *self._oauth.chains)
 
     def _root(self, _: IReactorTime) -> IResource:
         from gatekeeper.management.introspection import Introspection

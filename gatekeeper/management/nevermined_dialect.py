@@ -37,12 +37,15 @@ class NeverminedDialect:
     :param name: the listener's.
     :param checkers: those of its checkers that know access tokens.
     :param chain: the same as a chain.
+
+    ``chains`` are those that decide.
     """
 
     def __init__(self, name: str, checkers: Sequence[AccessTokenChecker], chain: Chain) -> None:
         self._name = name
         self._checkers = tuple(checkers)
         self._chain = chain
+        self.chains = (chain,)
 
     async def ask(self, request: IRequest, peer: str) -> bytes:
         """The body of the answer; its head is set in ``request``. ``peer`` is the asker's address.

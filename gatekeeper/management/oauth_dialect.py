@@ -33,12 +33,15 @@ class OAuthDialect:
     :param name: the listener's.
     :param tokens: the checkers that know the tokens.
     :param callers: the checkers that know who may ask; None: nobody may.
+
+    ``chains`` are those that decide.
     """
 
     def __init__(self, name: str, tokens: Chain, callers: Chain | None) -> None:
         self._name = name
         self._tokens = tokens
         self._callers = callers
+        self.chains = (tokens,) if callers is None else (tokens, callers)
 
     async def ask(self, request: IRequest, form: Form, peer: str) -> bytes:
         """The body of the answer; its head is set in ``request``. ``peer`` is the caller's address.

@@ -15,17 +15,23 @@ from gatekeeper.net.binding import listening_socket
 
 if TYPE_CHECKING:
     from gatekeeper.management.keyvals import Keyvals
+    from gatekeeper.management.metrics import MetricsPage
 
 
 class ManagementService(SiteService):
     """Answers operators and their machines."""
 
     def __init__(
-        self, listening: socket.socket, checks: Mapping[str, Check], keyvals: Keyvals | None
+        self,
+        listening: socket.socket,
+        checks: Mapping[str, Check],
+        keyvals: Keyvals | None,
+        metrics: MetricsPage | None,
     ) -> None:
         super().__init__("management", listening, self._root)
         self._readiness = Readiness(checks)
         self._keyvals = keyvals
+        self._metrics = metrics
 
     def drain(self) -> None:
         """From now on the daemon is not ready for new work."""
@@ -34,16 +40,21 @@ class ManagementService(SiteService):
     def _root(self, clock: IReactorTime) -> IResource:
         from gatekeeper.management.api import ManagementAPI
 
-        return ManagementAPI(self._readiness, clock, self._keyvals).resource()
+        return ManagementAPI(self._readiness, clock, self._keyvals, self._metrics).resource()
 
 
 def management_service(
-    bind: str, checks: Mapping[str, Check], keyvals: Keyvals | None = None
+    bind: str,
+    checks: Mapping[str, Check],
+    keyvals: Keyvals | None = None,
+    metrics: MetricsPage | None = None,
 ) -> ManagementService:
     """The service, listening on ``bind`` already; requests are answered when it starts.
 
-    ``checks`` are the readiness checks by name, ``keyvals`` the token caches to be shown.
+    ``checks`` are the readiness checks by name, ``keyvals`` the token caches to be shown,
+    ``metrics`` what is counted.
 
     :raises ConfigurationError: with the path ``management.bind``; the port is taken.
     """
-    return ManagementService(listening_socket(bind, "management.bind"), checks, keyvals)
+    listening = listening_socket(bind, "management.bind")
+    return ManagementService(listening, checks, keyvals, metrics)

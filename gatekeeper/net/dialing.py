@@ -17,6 +17,7 @@ from gatekeeper.net.pool import Address, Origin, explain
 from gatekeeper.net.resolver import Resolver
 from gatekeeper.net.tls import client_context
 from gatekeeper.net.transports import LoopProtocol, LoopTransport
+from gatekeeper.stats import PoolStats, PoolUse
 
 if TYPE_CHECKING:
     from gatekeeper.exchange import Exchange
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 _ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 _MOST_ORIGINS = 4096
 
-#: Makes an origin: its addresses, its name, and what to call when it is not used any more.
-MakeOrigin = Callable[[Callable[[], Sequence[Address]], str, Callable[[], None]], Origin]
+#: Makes an origin: its addresses, its name, what to call when it is not used any more, and what
+#: counts its dials.
+MakeOrigin = Callable[[Callable[[], Sequence[Address]], str, Callable[[], None], PoolStats], Origin]
 
 
 class _Waiting:
@@ -67,7 +69,8 @@ class Dialer:
     """Reaches the destinations that requests name: a forward proxy's, or a token's.
 
     ``ca_file`` holds the authorities that https destinations are verified with (None: the
-    system's); the two time-outs are in seconds.
+    system's); the two time-outs are in seconds. ``stats`` counts the dials of all of them, tunnels'
+    included.
     """
 
     def __init__(
@@ -87,7 +90,14 @@ class Dialer:
         self._connect_timeout = connect_timeout
         self._tunnel_timeout = tunnel_timeout
         self._ca_file = ca_file
+        self.stats = PoolStats()
         self._origins: dict[tuple[bool, str, int], tuple[Sequence[str], Origin]] = {}
+
+    @property
+    def use(self) -> PoolUse:
+        """The use of all origins together."""
+        each = (origin.use for _, origin in self._origins.values())
+        return PoolUse(*map(sum, zip(*each, strict=True)))
 
     def dial(self, exchange: Exchange) -> Deferred[Origin | None]:
         """The way to what the exchange's request names.
@@ -113,11 +123,14 @@ class Dialer:
         return None
 
     async def _connect(self, addresses: Sequence[str], port: int) -> LoopTransport:
+        self.stats.dials += 1
         try:
             async with asyncio.timeout(self._connect_timeout):
                 return await self._first_reached(addresses, port)
         except OSError as error:
-            raise explain(error) from None
+            refusal = explain(error)
+            self.stats.failures[refusal.reason] += 1
+            raise refusal from None
 
     async def _first_reached(self, addresses: Sequence[str], port: int) -> LoopTransport:
         last: OSError = ConnectionError("no address")
@@ -153,7 +166,7 @@ class Dialer:
             if known is not None and known[1] is origin:  # and not its successor
                 del self._origins[key]
 
-        origin = self._make_origin(dialed, f"{host}:{port}", unused)
+        origin = self._make_origin(dialed, f"{host}:{port}", unused, self.stats)
         self._origins[key] = (addresses, origin)
         return origin
 

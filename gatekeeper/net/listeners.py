@@ -6,13 +6,14 @@ import asyncio
 import socket
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from gatekeeper.clientside import OnEnd
 from gatekeeper.config.model import Limits
 from gatekeeper.doors import Door
+from gatekeeper.net.http2.negotiation import Negotiation
 from gatekeeper.net.server import ClientConnection
-from gatekeeper.net.transports import LoopProtocol
+from gatekeeper.net.transports import LoopProtocol, LoopTransport
 
 if TYPE_CHECKING:
     from gatekeeper.net.tls import ServerTLS
@@ -21,32 +22,55 @@ if TYPE_CHECKING:
 BACKLOG = 2048
 
 
+class Connection(Protocol):
+    """A client's connection, whatever it speaks."""
+
+    door: Door
+    peer: str
+    transport: LoopTransport
+
+    def close(self) -> None:
+        """Take no further request."""
+
+
 class Connections:
-    """All client connections, tunnels included, with their bounds."""
+    """All client connections, tunnels included, with their bounds.
+
+    ``accepted`` and ``refused`` count them by the listeners' names.
+    """
 
     def __init__(self, limits: Limits, call_soon: Callable[[Callable[[], None]], object]) -> None:
         self.call_soon = call_soon
-        self.open: set[ClientConnection] = set()
+        self.open: set[Connection] = set()
         self._limits = limits
+        self.accepted: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
         self._per_peer: Counter[str] = Counter()
         self._on_empty: Callable[[], None] | None = None
 
     def __len__(self) -> int:
         return len(self.open)
 
-    def admit(self, connection: ClientConnection) -> bool:
+    def admit(self, connection: Connection) -> bool:
         """Count a new connection; false where there are too many, of this peer or in all."""
         peer = connection.peer
         if (
             len(self.open) >= self._limits.connections
             or self._per_peer[peer] >= self._limits.connections_per_peer
         ):
+            self.refused[connection.door.name] += 1
             return False
+        self.accepted[connection.door.name] += 1
         self.open.add(connection)
         self._per_peer[peer] += 1
         return True
 
-    def forget(self, connection: ClientConnection) -> None:
+    def replace(self, earlier: Connection, connection: Connection) -> None:
+        """A connection is in other hands: it stays one."""
+        self.open.remove(earlier)
+        self.open.add(connection)
+
+    def forget(self, connection: Connection) -> None:
         """A connection is gone."""
         if connection not in self.open:
             return
@@ -57,7 +81,7 @@ class Connections:
         if not self.open and self._on_empty is not None:
             self._on_empty()
 
-    def ends_tunnel(self, connection: ClientConnection, end: OnEnd) -> OnEnd:
+    def ends_tunnel(self, connection: Connection, end: OnEnd) -> OnEnd:
         """``end``, and the connection is forgotten with its tunnel."""
 
         def ended(bytes_in: int, bytes_out: int, reason: str) -> None:
@@ -85,6 +109,7 @@ class Listener:
         plane: Plane,
         connections: Connections,
         tls: ServerTLS | None,
+        http2: bool = False,
     ) -> None:
         self.door = door
         self.address: tuple[str, int] = listening.getsockname()[:2]
@@ -93,6 +118,7 @@ class Listener:
         self._plane = plane
         self._connections = connections
         self._server: asyncio.Server | None = None
+        self._protocol = Negotiation if http2 else ClientConnection
 
     def __repr__(self) -> str:
         return f"<Listener {self.door.name} {self.address[0]}:{self.address[1]}>"
@@ -100,7 +126,7 @@ class Listener:
     async def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Accept connections."""
         self._server = await loop.create_server(
-            lambda: LoopProtocol(ClientConnection(self._plane, self.door, self._connections)),
+            lambda: LoopProtocol(self._protocol(self._plane, self.door, self._connections)),
             sock=self._socket,
             backlog=BACKLOG,
             ssl=self.tls.context if self.tls else None,

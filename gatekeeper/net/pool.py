@@ -19,6 +19,7 @@ from gatekeeper.http.heads import HeadLimits
 from gatekeeper.net.sweep import NEVER, Sweep
 from gatekeeper.net.transports import LoopProtocol
 from gatekeeper.net.upstream import Receiver, UpstreamConnection
+from gatekeeper.stats import PoolStats, PoolUse
 
 log = Logger()
 
@@ -71,7 +72,10 @@ def decide(idle: int, total: int, queued: int, limits: PoolLimits) -> Decision:
 
 
 class Origin:
-    """One origin's connections and those who wait for one, first come first served."""
+    """One origin's connections and those who wait for one, first come first served.
+
+    ``stats`` counts its dials, alone or together with other origins'.
+    """
 
     def __init__(
         self,
@@ -83,8 +87,10 @@ class Origin:
         timeouts: UpstreamTimeouts,
         head_limits: HeadLimits,
         on_unused: Callable[[], None] | None = None,
+        stats: PoolStats | None = None,
     ) -> None:
         self.name = name
+        self.stats = PoolStats() if stats is None else stats
         self.sweep = sweep
         self.limits = limits
         self.timeouts = timeouts
@@ -100,11 +106,18 @@ class Origin:
         self._closed = False
 
     def __repr__(self) -> str:
-        active = len(self._connections) - len(self._idle)
+        use = self.use
         return (
-            f"<Origin {self.name}: {active} active, {len(self._idle)} idle, "
-            f"{len(self._connecting)} connecting, {len(self._waiting)} queued>"
+            f"<Origin {self.name}: {use.active} active, {use.idle} idle, "
+            f"{use.connecting} connecting, {use.queued} queued>"
         )
+
+    @property
+    def use(self) -> PoolUse:
+        """How many connections there are now, and how many requests wait for one."""
+        idle = len(self._idle)
+        active = len(self._connections) - idle
+        return PoolUse(active, idle, len(self._connecting), len(self._waiting))
 
     def lease(self, receiver: Receiver) -> UpstreamConnection | None:
         """A connection, or ``None``: then ``receiver.leased`` or ``upstream_failed`` is called.
@@ -219,6 +232,7 @@ class Origin:
             self._connect()
 
     def _connect(self) -> None:
+        self.stats.dials += 1
         task = self._loop.create_task(self._dial())
         self._connecting.add(task)
         task.add_done_callback(self._dialed)
@@ -228,11 +242,13 @@ class Origin:
         if task.cancelled():
             return
         error = task.exception()
-        if error is not None and self._waiting:
-            receiver = next(iter(self._waiting))
-            del self._waiting[receiver]
+        if error is not None:
             refusal = explain(error)
-            receiver.upstream_failed(refusal)
+            self.stats.failures[refusal.reason] += 1
+            if self._waiting:
+                receiver = next(iter(self._waiting))
+                del self._waiting[receiver]
+                receiver.upstream_failed(refusal)
         self._connect_for_waiting()
         self._settle()
 

@@ -24,7 +24,7 @@ from gatekeeper.http.heads import RequestHead, ResponseHead, check_beginning, pa
 from gatekeeper.net.sweep import NEVER
 from gatekeeper.net.transports import LoopTransport
 from gatekeeper.net.tunnel import Tunnel
-from gatekeeper.replies import make_reply
+from gatekeeper.replies import Reply, make_reply
 
 if TYPE_CHECKING:
     from gatekeeper.auth.chain import Chain
@@ -423,7 +423,12 @@ class ClientConnection:
         else:
             self.abort()
 
-    def abort(self) -> None:
+    def send_reply(self, reply: Reply, lines: list[bytes]) -> None:
+        """Send an answer of ours, whole."""
+        body = reply.body
+        self.send_response(reply.status, reply.phrase, lines, len(body), body, True)
+
+    def abort(self, reason: str = "") -> None:
         """Break the connection, so that nobody takes a piece for the whole."""
         self._exchange = None
         self.transport.resetConnection()

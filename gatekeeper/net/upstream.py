@@ -12,23 +12,53 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
 from gatekeeper.errors import ProtocolError, UpstreamError
-from gatekeeper.http.bodies import Body, ChunkedBody, CountedBody, UnboundedBody
+from gatekeeper.http.bodies import (
+    Body,
+    ChunkedBody,
+    CountedBody,
+    UnboundedBody,
+    chunk,
+    last_chunk,
+)
 from gatekeeper.http.fields import Fields
 from gatekeeper.http.heads import ResponseHead, bad_response, parse_response_head
 from gatekeeper.net.sweep import NEVER
 from gatekeeper.net.transports import LoopTransport
 
 if TYPE_CHECKING:
+    from gatekeeper.clientside import Flow
     from gatekeeper.net.pool import Origin
 
 _MOST_INFORMATIONAL: Final = 16
 _NO_TRAILERS: Final[Fields] = []
 
 
+class Upstream(Protocol):
+    """Where an exchange's request goes: a connection to an upstream, or a stream on one."""
+
+    @property
+    def transport(self) -> Flow:
+        """What the upstream sends, and is sent."""
+
+    def send(
+        self, receiver: Receiver, head: bytes, *, head_only: bool, upgrading: bool, done: bool
+    ) -> None:
+        """Send a request's head. See :meth:`UpstreamConnection.send`."""
+
+    def send_data(self, data: bytes, *, done: bool) -> None:
+        """Send more of a body whose length the head has told."""
+
+    def send_chunk(self, payload: bytes, *, done: bool, trailers: Fields) -> None:
+        """Send more of any other body; ``done`` with the last piece, and then the trailers."""
+
+    def abort(self) -> None:
+        """The exchange was given up."""
+
+
 class Receiver(Protocol):
     """Who gets what an upstream connection brings. After the end, or a failure, nothing more."""
 
-    def leased(self, upstream: UpstreamConnection) -> None:
+    def leased(self, upstream: Upstream) -> None:
         """Here is a connection: send the request."""
 
     def informational(self, head: ResponseHead) -> None:
@@ -114,12 +144,17 @@ class UpstreamConnection:
         self.transport.write(head)
 
     def send_data(self, data: bytes, *, done: bool) -> None:
-        """Send more of the request, framed already."""
+        """Send more of a body whose length the head has told."""
         self.request_done = done
         if done or self._body is not None:
             self.deadline = self.origin.sweep.now + self.origin.timeouts.response
         if data:
             self.transport.write(data)
+
+    def send_chunk(self, payload: bytes, *, done: bool, trailers: Fields) -> None:
+        """Send more of a body in chunks; ``done`` with the last piece, and then the trailers."""
+        data = chunk(payload)
+        self.send_data(data + last_chunk(trailers) if done else data, done=done)
 
     def _response_deadline(self) -> float:
         """When the response's head must be there.

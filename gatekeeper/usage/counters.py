@@ -1,11 +1,11 @@
-"""Usage records added up, in memory, until they are taken into the store."""
+"""Usage records added up, until they are taken into the store."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
-from gatekeeper.usage.records import OTHER_PATHS, Counted, CounterKey, UsageRecord
+from gatekeeper.usage.records import OTHER_MODELS, OTHER_PATHS, Counted, CounterKey, UsageRecord
 
 HOUR: Final = 3600
 
@@ -16,41 +16,56 @@ LATE: Final = 60
 #: Longer paths count as ``*``: nobody reads such a row, and a thousand of them are megabytes.
 MAX_PATH_LENGTH: Final = 1024
 
+#: The same for the names of models, in bytes of UTF-8.
+MAX_MODEL_LENGTH: Final = 128
+
+#: Distinct models of one user of one service in an hour; the rest counts as ``*``.
+MAX_MODELS: Final = 100
+
+#: Rows, models and users that are remembered, of all users together.
+MAX_ROWS: Final = 1_000_000
+
+
+class _Known:
+    """What one user of one service has used in this hour: rows (path, model), and models."""
+
+    __slots__ = ("models", "rows")
+
+    def __init__(self) -> None:
+        self.rows: set[tuple[str, str]] = set()
+        self.models: set[str] = set()
+
 
 class Counters:
-    """Sums of usage by service, user, path and hour.
+    """Sums of usage by service, user, path, model and hour.
 
     A record counts in the hour (UTC) in which its exchange *ended*: so an hour that is over, and
     flushed, does not change any more, however long a tunnel lasts.
 
-    What one caller can make us keep is bounded: in an hour each (service, user) gets ``max_paths``
-    rows of their own, further paths add to the row of the path ``*``. All callers together get
-    ``max_keys`` such rows an hour, so that a hundred thousand users do not multiply the bound;
-    past that new paths count as ``*`` too. No request is lost by either, only the detail.
+    What one caller, or an upstream that makes up names of models, can make us keep is bounded: in
+    an hour each (service, user) gets ``max_paths`` rows of their own, one for each path and model;
+    what comes then adds to the row of the path ``*`` of that model. Models past :data:`MAX_MODELS`
+    are ``*``, too. All callers together get ``max_rows`` of them, so that a hundred thousand users
+    do not multiply the bound. No request is lost by any of this, only the detail.
+
+    The bounds hold over batches: which rows there are is remembered until the hour is over.
 
     Pure and synchronous: no clock, no input or output.
     """
 
-    def __init__(self, max_paths: int = 1000, max_keys: int = 1_000_000) -> None:
+    def __init__(self, max_paths: int = 1000, max_rows: int = MAX_ROWS) -> None:
         self._max_paths = max_paths
-        self._max_keys = max_keys
-        # Lists, not Counted, since they are changed in place: requests, bytes in and out, units,
-        # duration.
-        self._sums: dict[CounterKey, list[float]] = {}
-        # The paths with a row of their own in this hour, kept over take(): were they forgotten at
-        # every flush, a caller would get max_paths new rows with each.
-        self._paths: dict[tuple[str, str], set[str]] = {}
-        self._tracked = 0
+        self._max_rows = max_rows
+        # Lists, not Counted, since they are changed in place: bytes in and out, units, duration (a
+        # float), then requests by the first digit of their status, 0 to 5.
+        self._sums: dict[CounterKey, list[Any]] = {}
+        self._known: dict[tuple[str, str], _Known] = {}
+        self._remembered = 0  # rows, models and users
         self._hour = 0
 
     def __len__(self) -> int:
         """How many keys wait to be taken."""
         return len(self._sums)
-
-    @property
-    def full(self) -> bool:
-        """Whether ``max_keys`` keys wait: nothing more should be admitted until some are taken."""
-        return len(self._sums) >= self._max_keys
 
     def add(self, record: UsageRecord) -> None:
         """Add one record."""
@@ -61,55 +76,84 @@ class Counters:
         sums = self._sums
         hour = self._hour
         for (
-            _, start, duration, service, user, _, _, path, _, _, bytes_in, bytes_out, units, _, _,
+            _, start, duration, service, user, _, _, path, status, _, bytes_in, bytes_out, units, _,
+            model,
         ) in records:  # fmt: skip
             end = start + duration
             if not hour - LATE <= end < hour + HOUR:
                 hour = self._turn_to(end)
-            key = (service, user, path, hour)
+            key = (service, user, path, model, hour)
             total = sums.get(key)
             if total is None:
                 total = self._admit(key)
-            total[0] += 1
-            total[1] += bytes_in
-            total[2] += bytes_out
-            total[3] += units
-            total[4] += duration
+            total[0] += bytes_in
+            total[1] += bytes_out
+            total[2] += units
+            total[3] += duration
+            total[4 + status // 100 if 0 <= status < 600 else 4] += 1
 
-    def take(self, limit: int) -> dict[CounterKey, Counted]:
-        """Take out ``limit`` counters, or all if there are fewer, and forget them here."""
-        sums = self._sums
-        # popitem() and not the oldest first: a dict with holes at its front is slow to iterate.
-        taken = [sums.popitem() for _ in range(min(limit, len(sums)))]
+    @property
+    def full(self) -> bool:  # TEMPORARY, until the meter writes to the journal
+        """Whether too much waits."""
+        return len(self._sums) >= self._max_rows
+
+    def take(self, limit: int = 0) -> dict[CounterKey, Counted]:
+        """Take out all counters, and forget them here."""
+        taken, self._sums = self._sums, {}
         return {
-            key: Counted(int(requests), int(bytes_in), int(bytes_out), int(units), duration)
-            for key, (requests, bytes_in, bytes_out, units, duration) in taken
+            key: Counted(sum(statuses), bytes_in, bytes_out, units, duration, *statuses[1:])
+            for key, (bytes_in, bytes_out, units, duration, *statuses) in taken.items()
         }
 
     def _turn_to(self, end: float) -> int:
         # A clock that is set back makes an hour begin again: that costs some rows at most.
         self._hour = int(end // HOUR) * HOUR
-        self._paths.clear()
-        self._tracked = 0
+        self._known.clear()
+        self._remembered = 0
         return self._hour
 
-    def _admit(self, key: CounterKey) -> list[float]:
-        """Find or make the sums for a key that has none: its own, or those of the other paths."""
-        service, user, path, hour = key
-        if not self._may_have_row(service, user, path):
-            key = (service, user, OTHER_PATHS, hour)
-        return self._sums.setdefault(key, [0, 0, 0, 0, 0.0])
+    def _admit(self, key: CounterKey) -> list[Any]:
+        """Find or make the sums for a key that has none: its own, or those of all that is left."""
+        service, user, path, model, hour = key
+        known = self._known.get((service, user)) or self._meet(service, user)
+        if (path, model) not in known.rows:
+            model = self._model(known, model)
+            path = self._path(known, path, model)
+            key = (service, user, path, model, hour)
+        return self._sums.setdefault(key, [0, 0, 0, 0.0, 0, 0, 0, 0, 0, 0])
 
-    def _may_have_row(self, service: str, user: str, path: str) -> bool:
-        paths = self._paths.get((service, user))
-        if paths is not None and path in paths:
-            return True
-        if len(path) > MAX_PATH_LENGTH or self._tracked >= self._max_keys:
-            return False
-        if paths is None:
-            paths = self._paths[service, user] = set()
-        elif len(paths) >= self._max_paths:
-            return False
-        paths.add(path)
-        self._tracked += 1
-        return True
+    def _meet(self, service: str, user: str) -> _Known:
+        known = _Known()
+        if self._remembered < self._max_rows:
+            self._known[service, user] = known
+            self._remembered += 1
+        return known
+
+    def _model(self, known: _Known, model: str) -> str:
+        """Return ``model``, or what it counts as."""
+        if not model or model in known.models:
+            return model
+        if (
+            len(known.models) >= MAX_MODELS
+            or self._remembered >= self._max_rows
+            or len(model.encode("utf-8", "replace")) > MAX_MODEL_LENGTH
+        ):
+            return OTHER_MODELS
+        known.models.add(model)
+        self._remembered += 1
+        return model
+
+    def _path(self, known: _Known, path: str, model: str) -> str:
+        """Return ``path``, or what it counts as."""
+        row = (path, model)
+        if row in known.rows:
+            return path
+        if (
+            len(known.rows) >= self._max_paths
+            or self._remembered >= self._max_rows
+            or len(path) > MAX_PATH_LENGTH
+        ):
+            return OTHER_PATHS
+        known.rows.add(row)
+        self._remembered += 1
+        return path

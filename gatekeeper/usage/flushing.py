@@ -1,82 +1,102 @@
-"""Moving usage from the counters into the store, over and over."""
+"""Moving usage from the journal into the store, over and over."""
 
 from __future__ import annotations
 
+import errno
 import random
-import secrets
 from collections.abc import Callable
-from math import ceil
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
-from gatekeeper.errors import GatekeeperError
+from gatekeeper.errors import BatchRejected, GatekeeperError, JournalError
 from gatekeeper.store.interface import IStore
 from gatekeeper.usage.counters import Counters
-from gatekeeper.usage.records import Batch
+from gatekeeper.usage.journal import Journal
+from gatekeeper.usage.journal_directory import Ending, reason
+from gatekeeper.usage.records import Batch, UsageRecord
+from gatekeeper.usage.segment_file import Segment
+from gatekeeper.usage.segments import BLOCK_RECORDS, Scan, decode_block
 
 log = Logger()
-
-#: Counters in one batch. Writing a batch takes some milliseconds of our own time, in which no
-#: request is served: more batches, and requests in between, are better than a big one.
-BATCH_SIZE: Final = 2_000
 
 #: A store that is away is asked again after at most so many seconds.
 LONGEST_DELAY: Final = 60.0
 
+#: After so many records, of some two microseconds each, requests get a turn of the loop.
+SLICE: Final = BLOCK_RECORDS
+
+#: A segment that cannot be read for one of these reasons will not be read later either. Others,
+#: such as too many open files, pass.
+_UNREADABLE: Final = (errno.EIO, errno.ENOENT)
+
+
+class Loaded(NamedTuple):
+    """A segment as a batch; ``damage`` is what is wrong with the file, ``""``: nothing."""
+
+    segment: Segment
+    batch: Batch
+    damage: str
+
 
 class Flusher:
-    """Writes the counters into the store every ``interval`` seconds.
+    """Writes what is in the journal into the store every ``interval`` seconds.
 
-    A batch is kept until the store has confirmed it, and repeated unchanged under the same
-    sequence number: whether or not the store had taken it, it counts once. Meanwhile new usage adds
-    up in the counters. After a failure the next attempt waits, twice as long each time up to
-    :data:`LONGEST_DELAY`, and a little less so that many nodes do not come at once.
+    A segment is a batch, written in one transaction under the segment's own key, and deleted when
+    the store has confirmed it. Whatever is repeated, after a failure or by the next process,
+    counts once. A failed batch is kept as it is; the next attempt waits, twice as long each time up
+    to :data:`LONGEST_DELAY`, and a little less so that many nodes do not come at once. Usage adds
+    up in the journal meanwhile.
 
-    ``node`` is new for each process, so that sequence numbers may begin at 1 again. ``jitter``
-    returns numbers from 0 up to 1.
+    What cannot be read, or what the store will never take, is set aside with a line in the log, so
+    that it does not stop what comes behind it.
+
+    With ``keep_records`` the store gets the single records, too. ``jitter`` returns numbers from 0
+    up to 1.
     """
 
     def __init__(
         self,
         store: IStore,
+        journal: Journal,
         counters: Counters,
         clock: IReactorTime,
         interval: float = 5.0,
-        worker: int = 0,
-        node: str | None = None,
+        *,
+        keep_records: bool = False,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._store = store
+        self._journal = journal
         self._counters = counters
         self._clock = clock
         self._interval = interval
-        self._worker = worker
-        self._node = secrets.token_hex(8) if node is None else node
+        self._keep_records = keep_records
         self._jitter = jitter
-        self._sequence = 0
-        self._batch: Batch | None = None
+        self._loaded: Loaded | None = None
         self._delay = 0.0
         self._retry_at = 0.0
+        self._given_up = False
         self._ended: Deferred[Any] = succeed(None)
         self._loop = LoopingCall(self._tick)
         self._loop.clock = clock
         self._up_to_date_at = clock.seconds()
         self.failing_since: float | None = None
-        """Since when (seconds of the clock) the store does not take usage; None: it does."""
+        """Since when (seconds of the clock) the store does not take usage; ``None``: it does."""
+        self.written = 0
+        """Batches that the store has confirmed."""
+        self.failures = 0
+        """Attempts that failed."""
+        self.rejected = 0
+        """Segments that were set aside."""
 
     @property
     def lag(self) -> float:
         """Seconds since the store had everything."""
         return self._clock.seconds() - self._up_to_date_at
-
-    @property
-    def pending(self) -> int:
-        """Counters that the store has not confirmed."""
-        return len(self._counters) + (len(self._batch.counters) if self._batch else 0)
 
     def start(self) -> None:
         """Begin flushing, the first time after one interval."""
@@ -84,31 +104,33 @@ class Flusher:
         self._ended = self._loop.start(self._interval, now=False)
 
     def stop(self, timeout: float = 10.0) -> Deferred[int]:
-        """Flush once more, and fire within ``timeout`` seconds with how many counters are lost.
+        """Flush once more, and fire within ``timeout`` seconds with how many records remain.
 
-        The counters must not be added to any more, and the store must still be open.
+        They are in the journal, for the next start. Nothing may be appended any more; the store
+        must still be open.
         """
         if self._loop.running:
             self._loop.stop()
         done: Deferred[int] = Deferred()
 
         def finish(_: object) -> None:
+            self._given_up = True
             if timer.active():
                 timer.cancel()
             if not done.called:
-                done.callback(self._report_loss())
+                done.callback(self._report())
 
         # The write itself is not cancelled, for the store may be in the middle of it.
         timer = self._clock.callLater(timeout, finish, None)
         self._ended.addCallback(lambda _: self._flush()).addCallback(finish)
         return done
 
-    def _report_loss(self) -> int:
-        if lost := self.pending:
-            log.critical(
-                "Stopped with {lost} usage counters that the store did not confirm", lost=lost
+    def _report(self) -> int:
+        if records := self._journal.records:
+            log.warn(
+                "{records} usage records stay in the journal for the next start", records=records
             )
-        return lost
+        return records
 
     def _tick(self) -> Deferred[None] | None:
         return self._flush() if self._clock.seconds() >= self._retry_at else None
@@ -117,24 +139,76 @@ class Flusher:
         return Deferred.fromCoroutine(self._write_all())
 
     async def _write_all(self) -> None:
-        """Write what waits now, batch after batch. Never fails."""
-        # Not "until nothing waits": under load there is always something new.
-        batches = ceil(len(self._counters) / BATCH_SIZE) + (self._batch is not None)
+        """Write what waits now, segment after segment. Never fails."""
         try:
-            for _ in range(batches):
-                await self._store.write_batch(self._next_batch())
-                self._batch = None
-                self._succeeded()
-            self._up_to_date_at = self._clock.seconds()
+            await self._write_closed()
+            # Only now: while the store is away, nothing is closed but what is big enough.
+            self._journal.rotate()
+            await self._write_closed()
+            if not self._given_up:
+                self._up_to_date_at = self._clock.seconds()
         except Exception as error:  # Whatever it is, the loop goes on and the batch is kept.
             self._failed(error)
 
-    def _next_batch(self) -> Batch:
-        if self._batch is None:
-            self._sequence += 1
-            counters = self._counters.take(BATCH_SIZE)
-            self._batch = Batch(self._node, self._worker, self._sequence, counters)
-        return self._batch
+    async def _write_closed(self) -> None:
+        # Not "until nothing waits": under load there is always something new.
+        for _ in range(len(self._journal.closed)):
+            if self._loaded is None:
+                self._loaded = await self._load(self._journal.closed[0])
+            if self._given_up:
+                return
+            await self._write(*self._loaded)
+            self._loaded = None
+            self._succeeded()
+
+    async def _write(self, segment: Segment, batch: Batch, damage: str) -> None:
+        """Bring a segment into the store, or set it aside.
+
+        :raises Exception: it is still there, and to be tried again.
+        """
+        ending: Ending = "damaged"
+        try:
+            if batch.counters:
+                await self._store.write_batch(batch)
+                self.written += 1
+        except BatchRejected as error:
+            ending, damage = "rejected", f"the store does not take it: {error}"
+        if damage:
+            self._set_aside(segment, ending, damage)
+        else:
+            self._journal.remove(segment)
+
+    def _set_aside(self, segment: Segment, ending: Ending, why: str) -> None:
+        self.rejected += 1
+        path = self._journal.set_aside(segment, ending)
+        log.critical("Usage is set aside in {path}: {why}", path=path, why=why)
+
+    async def _load(self, segment: Segment) -> Loaded:
+        """Read a segment and add it up, a part in each turn of the loop.
+
+        :raises JournalError: it cannot be read now.
+        """
+        await deferLater(self._clock, 0)
+        try:
+            reading = await self._journal.read(segment)
+        except OSError as error:
+            why = f"{segment.path.name} cannot be read: {reason(error)}"
+            if error.errno not in _UNREADABLE:
+                raise JournalError(f"state_dir: {why}") from error
+            return Loaded(segment, Batch(*segment.key, {}), why)
+        self._counters.take()  # Nothing, unless an attempt before has ended in the middle.
+        kept: list[UsageRecord] = []
+        understood = 0
+        for number, block in enumerate(reading.found.blocks):
+            if number and understood // SLICE != (understood + block.records) // SLICE:
+                await deferLater(self._clock, 0)
+            records = decode_block(reading.data[block.start : block.end])
+            understood += len(records)
+            self._counters.add_all(records)
+            if self._keep_records:
+                kept += records
+        batch = Batch(*segment.key, self._counters.take(), tuple(kept))
+        return Loaded(segment, batch, _damage(reading.found, understood))
 
     def _succeeded(self) -> None:
         self._delay = self._retry_at = 0.0
@@ -147,12 +221,25 @@ class Flusher:
 
     def _failed(self, error: Exception) -> None:
         now = self._clock.seconds()
+        self.failures += 1
         self._delay = min(max(2 * self._delay, self._interval), LONGEST_DELAY)
         self._retry_at = now + self._delay * (0.5 + 0.5 * self._jitter())
         if self.failing_since is not None:
             return
         self.failing_since = now
         if isinstance(error, GatekeeperError):
-            log.error("The store does not take usage; it is kept: {error}", error=error)
+            log.error("Usage does not get into the store; it is kept: {error}", error=error)
         else:
-            log.failure("The store does not take usage; it is kept")
+            log.failure("Usage does not get into the store; it is kept")
+
+
+def _damage(found: Scan, understood: int) -> str:
+    """What is wrong with a segment; ``""``: nothing."""
+    damaged = found.damaged + found.torn
+    unknown = found.records - understood
+    if not damaged and not unknown:
+        return ""
+    return (
+        f"{damaged} bytes are damaged and {unknown} records cannot be understood; "
+        f"the other {understood} are counted"
+    )

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from gatekeeper.usage.counters import Counters
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from gatekeeper.errors import JournalError
 from gatekeeper.usage.records import UsageRecord
+
+log = Logger()
 
 
 class Held(Protocol):
@@ -19,29 +25,51 @@ class Held(Protocol):
         """The record cannot be written down: the response must not arrive whole."""
 
 
+class Appending(Protocol):
+    """What the meter needs of a :class:`~gatekeeper.usage.journal.Journal`."""
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing new may be admitted."""
+
+    @property
+    def fsync(self) -> str:
+        """``always``: responses wait for :meth:`sync`, too."""
+
+    def append(self, records: Sequence[UsageRecord]) -> None:
+        """Write records down, all or none.
+
+        :raises JournalError: they are not taken.
+        """
+
+    def sync(self) -> Deferred[None]:
+        """Force what was appended to the disk.
+
+        :raises JournalError: it is unknown what is there.
+        """
+
+
 class Meter:
-    """Collects usage records and hands them on once per turn of the event loop.
+    """Writes usage records down once per turn of the event loop, and then lets responses end.
 
     ``call_soon`` schedules a call for the end of this turn or the beginning of the next one
-    (``loop.call_soon``).
-
-    :meth:`drain` is the one place that all records pass through, in batches: a journal on disk
-    belongs in front of the counters there, with one append per turn, before the transports send
-    what this turn has written.
+    (``loop.call_soon``). Nothing is kept from one turn to another but, with ``fsync = "always"``,
+    responses that wait for the disk.
     """
 
     def __init__(
-        self, counters: Counters, call_soon: Callable[[Callable[[], None]], object]
+        self, journal: Appending, call_soon: Callable[[Callable[[], None]], object]
     ) -> None:
-        self._counters = counters
+        self._journal = journal
         self._call_soon = call_soon
+        self._commit = GroupCommit(journal.sync) if journal.fsync == "always" else None
         self._records: list[UsageRecord] = []
         self._held: list[Held] = []
 
     @property
     def full(self) -> bool:
-        """Whether the counters are at their bound: requests should get a 503."""
-        return self._counters.full
+        """Whether usage cannot be taken now: requests should get a 503."""
+        return self._journal.full
 
     def record(self, record: UsageRecord) -> None:
         """Take in the record of a finished exchange. Never fails, never waits."""
@@ -50,13 +78,86 @@ class Meter:
         self._records.append(record)
 
     def hold(self, held: Held) -> None:
-        """Release this when the record of this turn is safe; called right after :meth:`record`."""
+        """Release this when the record of this turn is safe; called right after :meth:`record`.
+
+        Responses are released in the order in which they are held.
+        """
         self._held.append(held)
 
     def drain(self) -> None:
-        """Add what was collected to the counters. Called by the loop, and once before a stop."""
-        records, self._records = self._records, []
-        self._counters.add_all(records)
+        """Write down what was collected. Called by the loop, and once before a stop."""
+        records, held = self._records, self._held
+        if not records:
+            return
+        self._records, self._held = [], []
+        try:
+            self._journal.append(records)
+        except JournalError:  # It has said so in the log.
+            withhold_all(held)
+        except Exception:
+            log.failure("{count} usage records are lost", count=len(records))
+            withhold_all(held)
+        else:
+            if self._commit is None:
+                release_all(held)
+            else:
+                self._commit.add(held)
+
+
+class GroupCommit:
+    """Releases responses once the disk has what was appended before they came.
+
+    ``sync`` forces it there. While one call runs, responses gather for the next, however many turns
+    of the loop that takes: so the disk's latency bounds the delay and not the throughput.
+    """
+
+    def __init__(self, sync: Callable[[], Deferred[None]]) -> None:
+        self._sync = sync
+        self._held: list[Held] = []
+        self._running = self._again = False
+
+    def add(self, held: Iterable[Held]) -> None:
+        """Release these after a sync that begins now or later."""
+        self._held += held
+        if self._running:
+            self._again = True
+        else:
+            self._begin()
+
+    def _begin(self) -> None:
         held, self._held = self._held, []
-        for each in held:
+        self._running, self._again = True, False
+        self._sync().addCallbacks(self._done, self._failed, (held,), errbackArgs=(held,))
+
+    def _done(self, _: None, held: list[Held]) -> None:
+        release_all(held)
+        self._running = False
+        if self._again:
+            self._begin()
+
+    def _failed(self, failure: Failure, held: list[Held]) -> None:
+        if not failure.check(JournalError):
+            log.failure("Usage could not be forced to the disk", failure)
+        # What came meanwhile went into the same files, of which nothing is certain now.
+        later, self._held = self._held, []
+        self._running = False
+        withhold_all(held)
+        withhold_all(later)
+
+
+def release_all(held: Iterable[Held]) -> None:
+    """Release each, whatever one of them does."""
+    for each in held:
+        try:
             each.release()
+        except Exception:
+            log.failure("A response could not be ended")
+
+
+def withhold_all(held: Iterable[Held]) -> None:
+    """Withhold each, whatever one of them does."""
+    for each in held:
+        try:
+            each.withhold()
+        except Exception:
+            log.failure("A response could not be withheld")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-#: A counter's key: service, user, path, and the hour (seconds since the epoch, UTC, floored).
-CounterKey = tuple[str, str, str, int]
+#: A counter's key: service, user, path, model, and the hour: seconds since the epoch, UTC, floored.
+CounterKey = tuple[str, str, str, str, int]
 
 #: Stands for every further path once a user has asked for ``usage.max_paths`` distinct ones.
 OTHER_PATHS = "*"
+
+#: Stands for every further model once an upstream has named too many of them for one user.
+OTHER_MODELS = "*"
 
 
 class UsageRecord(NamedTuple):
@@ -39,23 +42,34 @@ class UsageRecord(NamedTuple):
 
 
 class Counted(NamedTuple):
-    """The sum of the records that share a :data:`CounterKey`."""
+    """The sum of the records that share a :data:`CounterKey`.
+
+    ``status_2xx`` and the like say how many of the ``requests`` got such a status. They come to
+    less than ``requests`` where an exchange was cut before there was one.
+    """
 
     requests: int
     bytes_in: int
     bytes_out: int
     units: int
     duration: float
+    status_1xx: int = 0
+    status_2xx: int = 0
+    status_3xx: int = 0
+    status_4xx: int = 0
+    status_5xx: int = 0
 
 
 class Batch(NamedTuple):
-    """Counters on their way into the store.
+    """Usage on its way into the store.
 
     The triple (``node``, ``worker``, ``sequence``) names the batch for good: a store that has it
-    already changes nothing when it comes again.
+    already changes nothing when it comes again. ``records`` are those that the counters are the
+    sum of, where each one is to be kept.
     """
 
     node: str
     worker: int
     sequence: int
     counters: dict[CounterKey, Counted]
+    records: tuple[UsageRecord, ...] = ()

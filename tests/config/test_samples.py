@@ -36,6 +36,7 @@ UNCOMMENTED = re.sub(r"(?m)^#(?=[\[a-z])", "", SAMPLE)
 @pytest.fixture
 def etc(tmp_path: Path) -> Path:
     (tmp_path / "tls").mkdir()
+    (tmp_path / "services").mkdir()
     for name in (
         "fullchain.pem",
         "privkey.pem",

@@ -37,7 +37,9 @@ def ask(world: World, request: bytes = get(b"http://far.example/a")) -> Peer:
 
 
 def dialer(world: World) -> Dialer:
-    (dialer,) = world.assembly._dialers
+    (dialer,) = (
+        each.upstream for each in world.assembly.served if isinstance(each.upstream, Dialer)
+    )
     return dialer
 
 

@@ -190,7 +190,7 @@ class TestRefusals:
         entry = world.entry
         assert (entry.status, entry.reason, entry.listener) == (505, "bad_version", "public")
         assert (entry.client, entry.method, entry.path) == (CLIENT, "", "")
-        assert world.counters.records == []
+        assert world.journal.records == []
 
     @pytest.mark.parametrize(
         ("head", "status"),

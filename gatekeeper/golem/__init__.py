@@ -1,0 +1,1 @@
+"""Golem: definitions of services as files, and the runtime program that its providers start."""

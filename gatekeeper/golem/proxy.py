@@ -1,0 +1,161 @@
+"""Sees to it that a gatekeeper runs: uses the one that is there, or starts one."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from gatekeeper.config.values import parse_bind
+from gatekeeper.errors import GatekeeperError
+from gatekeeper.golem.definitions import Definition, definition_json
+from gatekeeper.golem.management import ManagementAPI, Refused, Unreachable
+
+_TWISTD: Final = "from twisted.scripts.twistd import run; run()"
+_LOG_FILE: Final = "twistd.log"
+_STARTS_WITHIN: Final = 60.0  # seconds
+_ASKED_EVERY: Final = 0.1
+
+_CONFIGURATION: Final = """\
+# Made by gatekeeper-golem-runtime whenever it starts a gatekeeper; changes do not last.
+# To have your own configuration, run gatekeeper as a service of the system.
+state_dir = "state"
+listeners = []
+{services_dir}
+[management]
+bind = {bind}
+"""
+
+
+class ProxyError(GatekeeperError):
+    """There is no gatekeeper to talk to."""
+
+
+def ensure_running(api: ManagementAPI, workdir: Path) -> None:
+    """Return when a gatekeeper answers; start one if nothing listens at the API's address.
+
+    It is put into the background, with its files in ``workdir/gatekeeper``, and outlives us: other
+    runtimes may use it.
+
+    :raises ProxyError: it does not, and why.
+    """
+    if is_running(api):
+        return
+    home = workdir / "gatekeeper"
+    said = _start(api, home)
+    log_file = home / _LOG_FILE
+    give_up_at = time.monotonic() + _STARTS_WITHIN
+    while not is_running(api):
+        # Where it could not start, another runtime may just have started one.
+        if said or time.monotonic() > give_up_at:
+            raise ProxyError(f"gatekeeper does not start: {said or f'see {log_file}'}")
+        time.sleep(_ASKED_EVERY)
+
+
+def is_running(api: ManagementAPI) -> bool:
+    """Whether a management API answers.
+
+    :raises ProxyError: something does, and will not have us.
+    """
+    try:
+        api.call("GET", "services", timeout=5.0)
+    except Unreachable:
+        return False
+    except Refused as error:
+        hint = "; give its token with --token-file" if error.status == 401 else ""
+        raise ProxyError(f"{error}{hint}") from None
+    return True
+
+
+def check_startable(api: ManagementAPI, definition: Definition) -> None:
+    """Check, without starting it, that a gatekeeper could serve this service here.
+
+    :raises ProxyError: with what is in the way.
+    """
+    bind = _bind(api)
+    for address in (bind, *definition.bind_https, *definition.bind_http):
+        _check_free(address)
+    with TemporaryDirectory(prefix="gatekeeper-") as directory:
+        services = Path(directory, "services")
+        services.mkdir()
+        content = {"serverName": ["localhost"], **definition_json(definition)}
+        (services / "service.json").write_text(json.dumps(content))
+        configuration = Path(directory, "gatekeeper.toml")
+        configuration.write_text(_configuration(bind, 'services_dir = "services"\n'))
+        said = _said([sys.executable, "-m", "gatekeeper", "check-config", str(configuration)])
+    if said:
+        raise ProxyError(f"gatekeeper could not start: {said}")
+
+
+def _start(api: ManagementAPI, home: Path) -> str:
+    """Start it in ``home``; what it complains about comes back."""
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        configuration = home / "gatekeeper.toml"
+        configuration.write_text(_configuration(_bind(api)))
+    except OSError as error:
+        raise ProxyError(f"{home} cannot be used: {error.strerror}") from None
+    return _said(
+        [
+            *(sys.executable, "-c", _TWISTD),
+            f"--pidfile={home / 'twistd.pid'}",
+            f"--logfile={home / _LOG_FILE}",
+            *("gatekeeper", "--config", str(configuration)),
+        ],
+        home,
+    )
+
+
+def _said(command: Iterable[str], directory: Path | None = None) -> str:
+    """Run a program that ends soon; what it complained about comes back, if it failed."""
+    try:
+        done = subprocess.run(  # noqa: S603 - our own program
+            list(command),
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            timeout=_STARTS_WITHIN,
+        )
+    except subprocess.TimeoutExpired:
+        return f"nothing has come of it within {_STARTS_WITHIN:g} s"
+    if done.returncode == 0:
+        return ""
+    return done.stderr.decode(errors="replace").strip() or f"it ended with {done.returncode}"
+
+
+def _configuration(bind: str, services_dir: str = "") -> str:
+    return _CONFIGURATION.format(bind=json.dumps(bind), services_dir=services_dir)
+
+
+def _bind(api: ManagementAPI) -> str:
+    """The API's address, as one to listen on.
+
+    :raises ProxyError: it is another machine's, or no address.
+    """
+    host = f"[{api.host}]" if ":" in api.host else api.host
+    bind = f"{host}:{api.port}"
+    try:
+        loopback = parse_bind(bind).loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise ProxyError(f"nothing answers at {bind}, and none can be started there from here")
+    return bind
+
+
+def _check_free(address: str) -> None:
+    host, port = parse_bind(address)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ProxyError(f"cannot listen on {address}: {error.strerror}") from None

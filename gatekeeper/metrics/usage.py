@@ -1,0 +1,40 @@
+"""Usage on its way into the store: the journal, and the flushing of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import Metric
+
+from gatekeeper.metrics import families
+
+if TYPE_CHECKING:
+    from gatekeeper.usage.flushing import Flusher
+    from gatekeeper.usage.journal import Journal
+
+
+class UsageCollector:
+    """The journal, which is bounded by ``limit`` bytes, and what moves it into the store."""
+
+    def __init__(self, journal: Journal, limit: int, flusher: Flusher) -> None:
+        self._journal = journal
+        self._limit = limit
+        self._flusher = flusher
+
+    def collect(self) -> Iterator[Metric]:
+        """See :class:`prometheus_client.registry.Collector`."""
+        journal, flusher = self._journal, self._flusher
+        yield families.JOURNAL_RECORDS.one(journal.records)
+        yield families.JOURNAL_BYTES.one(journal.bytes)
+        yield families.JOURNAL_LIMIT.one(self._limit)
+        yield families.JOURNAL_AGE.one(journal.age)
+        yield families.JOURNAL_FAILING.one(journal.failing)
+        yield families.JOURNAL_FULL.one(journal.full)
+        yield families.JOURNAL_APPENDED.one(journal.appended)
+        yield families.JOURNAL_REFUSED.one(journal.refused)
+        yield families.FLUSH_LAG.one(flusher.lag)
+        yield families.FLUSH_FAILING.one(flusher.failing_since is not None)
+        yield families.FLUSH_BATCHES.one(flusher.batches)
+        yield families.FLUSH_FAILURES.one(flusher.failures)
+        yield families.FLUSH_SET_ASIDE.one(flusher.rejected)

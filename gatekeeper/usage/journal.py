@@ -1,0 +1,301 @@
+"""The journal: where usage is safe from the end of its exchange until the store has it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, Literal, NamedTuple
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from gatekeeper.errors import JournalError
+from gatekeeper.usage.journal_directory import (
+    Ending,
+    left_over,
+    open_directory,
+    probe,
+    reason,
+    set_aside,
+)
+from gatekeeper.usage.records import UsageRecord
+from gatekeeper.usage.segment_file import Segment, SegmentFile, Write
+from gatekeeper.usage.segments import Key, Scan, encode_blocks, scan
+from gatekeeper.usage.syncing import InThread, Syncing
+
+log = Logger()
+
+#: Records in one segment, and so in one batch. Writing a batch takes some milliseconds of our own
+#: time, in which no request is served: more batches, and requests in between, are better than a
+#: big one. What one turn of the loop brings is never divided.
+SEGMENT_RECORDS: Final = 2_000
+
+#: A segment whose records are long ends earlier, at so many bytes.
+SEGMENT_BYTES: Final = 4 * 1024 * 1024
+
+
+class Reading(NamedTuple):
+    """A segment that was read: its bytes, and what is in them."""
+
+    data: bytes
+    found: Scan
+
+
+class Journal:
+    """Segment files in ``directory``, which no other process may use meanwhile.
+
+    ``size`` bounds it, in bytes: from there on it is :attr:`full`. Records of exchanges that run
+    are taken all the same, so whoever admits exchanges has to look at it.
+
+    ``fsync`` is ``none``, ``interval`` or ``always``: but for ``none``, somebody has to call
+    :meth:`sync`, which closes files, too. ``node`` is new for each process, so that sequence
+    numbers may begin at 1. ``now`` is the wall clock; ``write`` and ``force`` are ``os.write`` and
+    ``os.fsync``.
+
+    After a write that failed the journal is failing: it takes nothing more until
+    :meth:`try_again` finds that it can. One line in the log says that it began, one that it ended.
+
+    :raises ConfigurationError: another process uses the directory, or it cannot be used.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        size: int,
+        fsync: Literal["none", "interval", "always"] = "interval",
+        worker: int = 0,
+        node: str | None = None,
+        segment_records: int = SEGMENT_RECORDS,
+        in_thread: InThread = deferToThread,
+        now: Callable[[], float] = time.time,
+        write: Write = os.write,
+        force: Callable[[int], None] = os.fsync,
+    ) -> None:
+        self.fsync: Final = fsync
+        self.node: Final = secrets.token_hex(8) if node is None else node
+        self._directory = directory
+        self._size = size
+        self._worker = worker
+        self._segment_records = segment_records
+        self._in_thread = in_thread
+        self._now = now
+        self._write = write
+        self._force = force
+        self._lock = open_directory(directory)
+        self._syncing = Syncing(directory, in_thread, force)
+        self._aside = set_aside(directory)
+        self._sequence = 0
+        self._file: SegmentFile | None = None
+        self._problem = ""
+        self.closed: deque[Segment] = deque(left_over(directory))
+        """Segments that wait for the store, the oldest first; not the one that is written to."""
+        self.records = sum(segment.records for segment in self.closed)
+        """Records that wait for the store."""
+        self.bytes = sum(segment.size for segment in self.closed)
+        """Bytes that wait for the store."""
+        self.appended = 0
+        """Records taken since the start."""
+        self.refused = 0
+        """Records that could not be taken since the start."""
+        self.failing_since: float | None = None
+        """Since when (seconds since the epoch) nothing can be written; ``None``: it can."""
+        self.full = False
+        """Whether nothing new may be admitted: it is failing, or has reached its size."""
+        self._measure()
+        if self.records:
+            log.info(
+                "{records} usage records of an earlier run wait for the store", records=self.records
+            )
+
+    @property
+    def age(self) -> float:
+        """Seconds since the oldest record came that the store does not have; 0.0: none waits."""
+        if self.closed:
+            since = self.closed[0].since
+        elif self._file is not None:
+            since = self._file.segment.since
+        else:
+            return 0.0
+        return max(0.0, self._now() - since)
+
+    # --- writing --------------------------------------------------------------------------
+
+    def append(self, records: Sequence[UsageRecord]) -> None:
+        """Write records down, all or none.
+
+        Once this returns, the end of the process cannot take them away, and once a :meth:`sync`
+        after it has fired, that of the machine cannot.
+
+        :raises JournalError: they are not taken.
+        """
+        count = len(records)
+        if self._problem:
+            self.refused += count
+            raise JournalError(self._problem)
+        blocks = encode_blocks(records)
+        try:
+            file = self._file
+            if file is None:
+                file = self._file = self._new_file()
+            segment = file.segment
+            before = segment.size
+            file.append(blocks, count)
+        except OSError as error:
+            self.refused += count
+            raise self._failed(error) from error
+        self.appended += count
+        self.records += count
+        self.bytes += segment.size - before
+        if self.bytes >= self._size:
+            self._measure()
+        if segment.records >= self._segment_records or segment.size >= SEGMENT_BYTES:
+            self.rotate()
+
+    def rotate(self) -> None:
+        """Close the segment that is written to, if there is one: it waits for the store then."""
+        file, self._file = self._file, None
+        if file is None:
+            return
+        if file.segment.records:
+            self.closed.append(file.segment)
+            self._syncing.retire(file)
+        else:
+            file.remove()
+        if self.fsync == "none":
+            self._syncing.close()
+
+    def sync(self) -> Deferred[None]:
+        """Force to the disk what was appended before, in a thread.
+
+        :raises JournalError: it is unknown what is on the disk; the journal is failing.
+        """
+
+        def failed(failure: Failure) -> None:
+            if isinstance(failure.value, OSError):
+                raise self._failed(failure.value) from failure.value
+            failure.raiseException()
+
+        return self._syncing.sync(lambda: self._file).addErrback(failed)
+
+    def close(self) -> None:
+        """Let go of files and directory. Segments may still be read and removed."""
+        self.rotate()
+        self._syncing.close()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _new_file(self) -> SegmentFile:
+        self._sequence += 1
+        key = Key(self.node, self._worker, self._sequence)
+        return SegmentFile(Segment(self._directory / key.file_name, key, self._now()), self._write)
+
+    def _measure(self) -> None:
+        used = self.bytes + sum(self._aside.values())
+        self.full = bool(self._problem) or used >= self._size
+
+    # --- failing --------------------------------------------------------------------------
+
+    @property
+    def failing(self) -> bool:
+        """Whether nothing can be written now."""
+        return self.failing_since is not None
+
+    def look_after(self) -> Deferred[None]:
+        """Find out whether a failing journal can be written to again, and what was cleared away.
+
+        To be called about once a second, and not again before it has fired. It does not fail.
+        """
+        if self._aside:
+            self._aside = {path: size for path, size in self._aside.items() if path.exists()}
+            self._measure()
+        if self.failing_since is None:
+            return succeed(None)
+        force = None if self.fsync == "none" else self._force
+        return self._in_thread(lambda: probe(self._directory, self._write, force)).addCallbacks(
+            self._recovered, self._still_failing
+        )
+
+    def _failed(self, error: OSError) -> JournalError:
+        """Begin to fail. The segment is closed: only a new one can be trusted."""
+        self._problem = f"state_dir: {self._directory}: {reason(error)}"
+        self.rotate()
+        self.full = True
+        if self.failing_since is None:
+            self.failing_since = self._now()
+            log.critical("Usage cannot be written down: {problem}", problem=self._problem)
+        return JournalError(self._problem)
+
+    def _recovered(self, _: None) -> None:
+        assert self.failing_since is not None
+        log.info(
+            "Usage can be written down again, after {seconds:.0f} s; {refused} records are not in "
+            "the journal, which their clients know",
+            seconds=self._now() - self.failing_since,
+            refused=self.refused,
+        )
+        self.failing_since, self._problem = None, ""
+        self._measure()
+
+    def _still_failing(self, failure: Failure) -> None:
+        if isinstance(failure.value, OSError):
+            self._problem = f"state_dir: {self._directory}: {reason(failure.value)}"
+        else:
+            log.failure("The journal could not be tried", failure)
+
+    # --- reading --------------------------------------------------------------------------
+
+    def read(self, segment: Segment) -> Deferred[Reading]:
+        """Read a closed segment, in a thread.
+
+        :raises OSError: it cannot be read.
+        """
+
+        def read() -> Reading:
+            with segment.path.open("rb") as file:
+                data = file.read(segment.size)
+            return Reading(data, scan(data))
+
+        return self._in_thread(read)
+
+    def remove(self, segment: Segment) -> None:
+        """Delete a closed segment: the store has it. Never fails."""
+        self._forget(segment)
+        try:
+            segment.path.unlink()
+        except OSError as error:
+            log.error(
+                "{path} is in the store and cannot be deleted: {why}",
+                path=segment.path,
+                why=reason(error),
+            )
+
+    def set_aside(self, segment: Segment, ending: Ending) -> Path:
+        """Keep a closed segment under a name of its own, where nothing here reads it again.
+
+        Returns where it is. It counts for the journal's size as long as it is there. Never fails.
+        """
+        self._forget(segment)
+        path = segment.path.with_name(f"{segment.path.name}.{ending}")
+        try:
+            segment.path.rename(path)
+        except OSError as error:
+            log.error("{path} cannot be renamed: {why}", path=segment.path, why=reason(error))
+            path = segment.path
+        self._aside[path] = segment.size
+        self._measure()
+        return path
+
+    def _forget(self, segment: Segment) -> None:
+        self.closed.remove(segment)
+        segment.gone = True
+        self.records -= segment.records
+        self.bytes -= segment.size
+        self._measure()

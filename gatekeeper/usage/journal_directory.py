@@ -1,0 +1,142 @@
+"""The journal's directory at a start: who may use it, and what earlier processes left there."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+from twisted.logger import Logger
+
+from gatekeeper.errors import ConfigurationError, Problem
+from gatekeeper.usage.segment_file import Segment, Write
+from gatekeeper.usage.segments import HEAD, Key, scan
+
+log = Logger()
+
+#: What is put behind the names of segments that somebody has to look at: nothing here reads them
+#: again.
+Ending = Literal["damaged", "rejected"]
+
+_LOCK: Final = "lock"
+
+#: Bytes that it must be possible to write before a journal that failed is trusted again.
+_PROBE: Final = 65_536
+
+#: A segment is a few hundred kilobytes. What is so long that it could not be read is none.
+_LONGEST: Final = 1 << 30
+
+
+def open_directory(directory: Path) -> int:
+    """Make the directory (mode 0700) if need be, and lock it for this process.
+
+    Returns the lock, a file descriptor: closing it, or the end of the process, gives it back. It
+    lives on in a process that is forked.
+
+    :raises ConfigurationError: another process has it, or it cannot be used.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            raise
+    except BlockingIOError as error:
+        raise ConfigurationError(
+            [Problem("state_dir", f"another gatekeeper uses it ({directory})")]
+        ) from error
+    except OSError as error:
+        raise unusable(directory, error) from error
+    return lock
+
+
+def left_over(directory: Path) -> list[Segment]:
+    """Return the segments that earlier processes have left, the oldest first.
+
+    Torn tails are cut, segments without a record are deleted. What is no segment of this version,
+    or cannot be read, is left alone, with a line in the log.
+
+    :raises ConfigurationError: the directory cannot be read.
+    """
+    segments = []
+    try:
+        for path in directory.iterdir():
+            key = Key.of_file(path.name)
+            segment = None if key is None else _left_over(path, key)
+            if segment is not None:
+                segments.append(segment)
+    except OSError as error:
+        raise unusable(directory, error) from error
+    return sorted(segments, key=lambda segment: (segment.since, segment.key))
+
+
+def set_aside(directory: Path) -> dict[Path, int]:
+    """Return the files that were set aside, and how many bytes each has."""
+    return {
+        path: path.stat().st_size
+        for ending in get_args(Ending)
+        for path in directory.glob(f"*.journal.{ending}")
+    }
+
+
+def probe(directory: Path, write: Write, force: Callable[[int], None] | None) -> None:
+    """See whether the directory can be written to, and with ``force`` its disk; may take long.
+
+    :raises OSError: it cannot.
+    """
+    path = directory / "probe"
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        left = _PROBE
+        while left > 0:
+            left -= write(fd, bytes(left))
+        if force is not None:
+            force(fd)
+    finally:
+        os.close(fd)
+        path.unlink()
+
+
+def unusable(path: Path, error: OSError) -> ConfigurationError:
+    """The error for a start without a journal."""
+    return ConfigurationError([Problem("state_dir", f"{path}: {reason(error)}")])
+
+
+def reason(error: OSError) -> str:
+    """Return what the system says, as a part of a sentence."""
+    text = error.strerror or str(error)
+    return text[:1].lower() + text[1:]
+
+
+def _left_over(path: Path, key: Key) -> Segment | None:
+    try:
+        status = path.stat()
+        data = path.read_bytes() if status.st_size <= _LONGEST else b""
+        if status.st_size <= _LONGEST and HEAD.startswith(data[: len(HEAD)]):
+            return _repaired(path, key, status.st_mtime, data)
+        why = "it is not a segment of this version"
+    except OSError as error:
+        why = reason(error)
+    log.critical("{path} is left alone, usage in it is not counted: {why}", path=path, why=why)
+    return None
+
+
+def _repaired(path: Path, key: Key, since: float, data: bytes) -> Segment | None:
+    found = scan(data)
+    if found.torn:
+        log.warn(
+            "{path}: the last {torn} bytes, of a write that was not finished, are cut off",
+            path=path,
+            torn=found.torn,
+        )
+    size = len(data) - found.torn
+    if size <= len(HEAD):
+        path.unlink()
+        return None
+    if found.torn:
+        os.truncate(path, size)
+    return Segment(path, key, since, found.records, size)

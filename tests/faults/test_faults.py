@@ -1,0 +1,41 @@
+"""What was answered is what was counted, whatever is killed, full or down in between.
+
+One round of each fault; ``python -m tests.faults --rounds 20`` runs more of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.house import FAULTS, House, run
+from tests.faults.table import write_table
+from tests.servers import PostgresServer, running_postgres
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[PostgresServer]:
+    yield from running_postgres()
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_every_answer_is_counted_once(
+    fault: Callable[[House], None],
+    tmp_path: Path,
+    postgres: PostgresServer,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    result = run(fault, tmp_path, postgres)
+    with capsys.disabled():
+        write_table([result])
+    assert result.answered > 300
+    assert (result.missing, result.twice) == (0, 0)
+    if "killed" not in result.fault:
+        assert result.doubtful == 0
+
+
+def test_with_an_fsync_before_each_answer(tmp_path: Path, postgres: PostgresServer) -> None:
+    result = run(FAULTS[0], tmp_path, postgres, fsync="always")
+    assert (result.missing, result.twice) == (0, 0)

@@ -1,0 +1,402 @@
+"""One daemon with every kind of checker: each is all that a service and a forward proxy have."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+import grpc
+
+from gatekeeper.auth.jwe import TokenCipher
+from gatekeeper.auth.protos.authentication_pb2 import AuthRequest, AuthResponse
+from gatekeeper.auth.token_exchange import fingerprint
+from tests.auth.authentication_service import AuthenticationService, answer_of
+from tests.auth.signing import EC, ED, ISSUER, RSA, key_set, public, sign
+from tests.auth.support import KEY, OTHER_KEY, token
+from tests.authority import Authority
+from tests.daemon import Daemon
+from tests.hostile.house import ALICE, HASH
+from tests.hostile.raw import Answer, Client
+from tests.origin import Conversation, Origin, Received
+
+#: What tokens for the ``access-token`` checker are encrypted with.
+CIPHER_KEY: Final = bytes(range(32, 64))
+
+#: Until when the good tokens of this run are good.
+LATER: Final = int(time.time()) + 3600
+
+USERS: Final = frozenset({"alice", "001", "ops"})
+
+#: These answer for a request by what stands in its credential field, through both doors.
+BY_FIELD: Final = (
+    "basic", "keys", "legacy", "nevermined", "tokens", "oauth", "jwt", "jwks", "secret", "grpc",
+)  # fmt: skip
+EVERY: Final = (*BY_FIELD, "fields", "certificate", "trust", "null")
+
+_CONFIGURATION: Final = f"""
+state_dir = "state"
+management = {{ bind = "@management@" }}
+cache = {{ ttl = 1.0 }}
+
+[[listeners]]
+name = "gateway"
+role = "gateway"
+bind = "@gateway@"
+
+[[listeners]]
+name = "inner"
+role = "gateway"
+bind = "@inner@"
+trusted_peers = ["127.0.0.1"]
+
+[[listeners]]
+name = "certificates"
+role = "gateway"
+bind = "@certificates@"
+
+[listeners.tls]
+certificate = "127.0.0.1.pem"
+key = "127.0.0.1.key"
+client_ca = "Test-CA.pem"
+client_certificates = "optional"
+
+[checkers.basic]
+type = "basic"
+users = {{ alice = '{HASH}' }}
+
+[checkers.keys]
+type = "api-key"
+file = "keys.properties"
+
+[checkers.legacy]
+type = "api-key"
+file = "keys.properties"
+legacy = true
+
+[checkers.nevermined]
+type = "access-token"
+secret = "{CIPHER_KEY.hex()}"
+secret_encoding = "hex"
+
+[checkers.tokens]
+type = "exchange"
+url = "http://@auth@/auth"
+
+[checkers.fields]
+type = "exchange"
+url = "http://@auth@/auth"
+credential = ["remote-user", "x-forwarded-for", "user-agent"]
+zone = "fields"
+
+[checkers.oauth]
+type = "introspection"
+url = "http://@auth@/introspect"
+client_id = "gatekeeper"
+client_secret = "between us"
+
+[checkers.jwt]
+type = "jwt"
+jwks = "keys.json"
+issuer = "{ISSUER}"
+audience = "acme"
+
+[checkers.jwks]
+type = "jwt"
+jwks = "http://@auth@/jwks"
+issuer = "{ISSUER}"
+audience = "acme"
+
+[checkers.certificate]
+type = "client-certificate"
+"""
+
+#: In place of a name.
+_URLS: Final = {
+    "secret": "secret://s3cret?user_id=ops",
+    "trust": "trust://",
+    "null": "null://",
+    "grpc": "grpc://@grpc@",
+}
+_LISTENERS: Final = {"fields": "inner", "trust": "inner", "certificate": "certificates"}
+
+
+def _service(name: str) -> str:
+    # An access token says itself where it leads.
+    to = '"grant"\nallow = ["@origin@"]' if name == "nevermined" else '"http://@origin@"'
+    return f"""
+[[services]]
+name = "{name}"
+from = "/{name}"
+to = {to}
+checkers = ["{_URLS.get(name, name)}"]
+listeners = ["{_LISTENERS.get(name, "gateway")}"]
+"""
+
+
+def _proxy(name: str) -> str:
+    return f"""
+[[listeners]]
+name = "proxy-{name}"
+role = "forward"
+bind = "@proxy_{name}@"
+checkers = ["{_URLS.get(name, name)}"]
+allow = ["@origin@"]
+"""
+
+
+CONFIGURATION: Final = _CONFIGURATION + "".join(
+    [*map(_proxy, BY_FIELD), *map(_service, EVERY)],
+)
+
+
+@dataclass(frozen=True)
+class Entrance:
+    """A checker as the tests know it.
+
+    ``value`` is the good value of the credential field, ``fields`` further lines that belong to
+    good credentials. ``refusal`` are the statuses of bad ones; none: everybody passes. ``user``
+    comes to the upstream, and so does ``injected``. Where it is not ``consumed``, the client's
+    Authorization is not for the checker.
+    """
+
+    name: str
+    value: str = ""
+    fields: tuple[str, ...] = ()
+    refusal: tuple[int, ...] = (401, 407)
+    user: str = "alice"
+    injected: tuple[tuple[str, str], ...] = ()
+    consumed: bool = True
+
+    @property
+    def trusting(self) -> bool:
+        """Whether identity fields are believed: the peer is a proxy that we know."""
+        return _LISTENERS.get(self.name) == "inner"
+
+
+def access_token(claims: dict[str, Any] | bytes) -> str:
+    """An encrypted token with these claims, or just these bytes inside."""
+    plain = claims if isinstance(claims, bytes) else json.dumps(claims).encode()
+    return TokenCipher(CIPHER_KEY).encrypt(plain)
+
+
+def access_claims(port: int) -> dict[str, Any]:
+    """Claims of a good access token for an upstream at this port."""
+    return {"userId": "alice", "endpoints": [f"http://127.0.0.1:{port}/(.*)"], "exp": LATER}
+
+
+def jwt_claims() -> dict[str, Any]:
+    """Claims of a good JWT."""
+    return {"iss": ISSUER, "aud": "acme", "sub": "alice", "exp": LATER}
+
+
+def entrances(port: int) -> dict[str, Entrance]:
+    """All of them by their names; the upstream is at this port."""
+    key = token({"id": "001", "exp": LATER}).decode()
+    jwt = sign(RSA, "RS256", jwt_claims(), kid="rsa").decode()
+    agent = ("Remote-User: alice", "X-Forwarded-For: 192.0.2.7", "User-Agent: test/1")
+    trusted = (("x-sf-user-id", "alice"),)
+    found = (
+        Entrance("basic", ALICE),
+        Entrance("keys", key, user="001"),
+        Entrance("legacy", key, user="001"),
+        Entrance(
+            "nevermined",
+            f"Bearer {access_token(access_claims(port))}",
+            injected=(("nvm-user-id", "alice"),),
+        ),
+        Entrance(
+            "tokens",
+            "Bearer exchange-me",
+            refusal=(401, 403, 407),
+            user=fingerprint(b"Bearer exchange-me"),
+            injected=(("x-authkey", "token-of-a-bearer"),),
+        ),
+        Entrance("oauth", "Bearer opaque-1"),
+        Entrance("jwt", jwt),
+        Entrance("jwks", jwt),
+        Entrance("secret", "Bearer s3cret", user="ops", injected=(("x-sf-user-id", "ops"),)),
+        Entrance("grpc", "Bearer known-to-grpc", injected=trusted),
+        Entrance(
+            "fields",
+            fields=agent,
+            refusal=(403,),
+            injected=(("x-authkey", "token-of-alice"),),
+            consumed=False,
+        ),
+        Entrance("certificate", refusal=(403,), consumed=False),
+        Entrance(
+            "trust",
+            fields=("X-SF-User-Id: alice",),
+            refusal=(),
+            injected=trusted,
+            consumed=False,
+        ),
+        Entrance("null", refusal=(), user="", consumed=False),
+    )
+    return {entrance.name: entrance for entrance in found}
+
+
+class KnowingService(AuthenticationService):
+    """Knows one caller, by the credential; ``knows`` may be changed."""
+
+    knows = "Bearer known-to-grpc"
+
+    def _authenticate(self, request: AuthRequest, context: grpc.ServicerContext) -> AuthResponse:
+        self.requests.append(request)
+        if [header.value for header in request.headers if header.key == "authorization"] != [
+            self.knows
+        ]:
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "who is that?")
+        return answer_of(("x-sf-user-id", "alice"))
+
+
+class AuthServer(Origin):
+    """Gives tokens for credentials, says what tokens are worth, and publishes keys.
+
+    ``tokens`` and ``active`` are what it knows; both may be changed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens = {
+            "Bearer exchange-me": "token-of-a-bearer",
+            "alice:192.0.2.7:test/1": "token-of-alice",
+        }
+        self.active = {"opaque-1": "alice"}
+        self.on |= {
+            "/auth": self._exchange,
+            "/introspect": self._introspect,
+            "/jwks": self._publish,
+        }
+
+    def _exchange(self, conversation: Conversation) -> None:
+        (credential,) = conversation.request.values("x-userinfo")
+        found = self.tokens.get(credential)
+        status, body = ("200 OK", found) if found else ("401 Unauthorized", "")
+        conversation.send(
+            f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+        )
+
+    def _introspect(self, conversation: Conversation) -> None:
+        asked = parse_qs(b"".join(conversation.read_body()).decode())
+        user = self.active.get(asked["token"][0])
+        conversation.answer({"active": True, "sub": user} if user else {"active": False})
+
+    def _publish(self, conversation: Conversation) -> None:
+        conversation.answer(json.loads(KEY_SET))
+
+
+KEY_SET: Final = key_set(public(RSA, "rsa"), public(EC, "ec"), public(ED, "ed"))
+
+
+class Checkpoint:
+    """A running daemon (:data:`CONFIGURATION`), what its checkers ask, and the upstream.
+
+    ``trap`` is a server that nobody has a reason to ask.
+    """
+
+    def __init__(
+        self,
+        daemon: Daemon,
+        origin: Origin,
+        auth: AuthServer,
+        service: KnowingService,
+        trap: Origin,
+        clients: ssl.SSLContext,
+    ) -> None:
+        self.daemon = daemon
+        self.origin = origin
+        self.auth = auth
+        self.service = service
+        self.trap = trap
+        self.clients = clients
+        self.entrances = entrances(origin.port)
+
+    def door(self, name: str, door: str = "gateway") -> Door:
+        """The way in through a checker, by one of the doors."""
+        return Door(self, self.entrances[name], is_proxy=door == "proxy")
+
+    def hostile(self) -> list[Received]:
+        """What came to the upstream that must not."""
+        return [request for request in self.origin.requests if "hostile" in request.path]
+
+
+class Door:
+    """How to come to the upstream through one checker, at the gateway or the forward proxy."""
+
+    def __init__(self, house: Checkpoint, entrance: Entrance, *, is_proxy: bool) -> None:
+        self.house = house
+        self.entrance = entrance
+        self.is_proxy = is_proxy
+        self.host = f"127.0.0.1:{house.origin.port}"
+        self.credentials = "Proxy-Authorization" if is_proxy else "Authorization"
+
+    def connect(self) -> Client:
+        """Connect; with the certificate where that is what counts."""
+        daemon, name = self.house.daemon, self.entrance.name
+        if self.is_proxy:
+            return Client(daemon.address(f"proxy_{name}"))
+        address = daemon.address(_LISTENERS.get(name, "gateway"))
+        context = self.house.clients if name == "certificate" else None
+        return Client(address, context)
+
+    def request(
+        self, path: str, *lines: str, value: str | None = None, method: str = "GET"
+    ) -> bytes:
+        """A request with good credentials, or with ``value`` in place of them ("": none)."""
+        good = value is None
+        value = self.entrance.value if value is None else value
+        prefix = f"http://{self.host}" if self.is_proxy else f"/{self.entrance.name}"
+        head = [f"{method} {prefix}{path} HTTP/1.1", f"Host: {self.host}"]
+        if value:
+            head.append(f"{self.credentials}: {value}")
+        if good:
+            head += self.entrance.fields
+        return "\r\n".join([*head, *lines, "", ""]).encode("latin-1")
+
+    def ask(self, path: str, *lines: str, value: str | None = None, method: str = "GET") -> Answer:
+        """Send that on a connection of its own; the answer."""
+        with self.connect() as client:
+            client.try_to_send(self.request(path, *lines, value=value, method=method))
+            return client.answer(method)
+
+    def passed(self, *lines: str, value: str | None = None) -> Received:
+        """Send a request that must pass; as it came to the upstream."""
+        answer = self.ask("/good", *lines, value=value)
+        assert answer.status == 200, answer
+        return self.house.origin.requests[-1]
+
+
+@contextmanager
+def checkpoint(directory: Path) -> Iterator[Checkpoint]:
+    """Run all that. In the end nobody is in the usage who never proved who he is."""
+    (directory / "keys.properties").write_text(f"key001={KEY}\nkey003={OTHER_KEY}\n")
+    (directory / "keys.json").write_bytes(KEY_SET)
+    authority = Authority(directory)
+    authority.issue("127.0.0.1")
+    alice = authority.issue("alice")
+    clients = authority.client_context()
+    clients.load_cert_chain(alice.certificate, alice.key)
+    with ExitStack() as stack:
+        origin, auth, trap = (
+            stack.enter_context(server) for server in (Origin(), AuthServer(), Origin())
+        )
+        service = stack.enter_context(KnowingService())
+        ports = {"origin": origin.port, "auth": auth.port, "grpc": service.port}
+        daemon = stack.enter_context(Daemon(directory, CONFIGURATION, ports=ports))
+        house = Checkpoint(daemon, origin, auth, service, trap, clients)
+        yield house
+        daemon.stop()
+        fingerprints = {house.entrances["tokens"].user}
+        for row in daemon.usage():
+            assert row["user"] in USERS | fingerprints, row
+            assert "hostile" not in row["path"], row
+        assert house.hostile() == []
+        assert trap.requests == []
