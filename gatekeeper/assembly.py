@@ -20,6 +20,7 @@ from gatekeeper.errors import ConfigurationError, Problem
 from gatekeeper.http.target import Authority
 from gatekeeper.net.destinations import DestinationPolicy
 from gatekeeper.net.dialing import Dialer
+from gatekeeper.net.http2.origin import MultiplexingOrigin
 from gatekeeper.net.pool import Address, Origin, PoolLimits, UpstreamTimeouts
 from gatekeeper.net.resolver import Resolver
 from gatekeeper.net.tls import client_context
@@ -87,8 +88,8 @@ class Assembly:
     def serve(self, services: Sequence[Service]) -> None:
         """Serve these in place of those served so far, from the next request on.
 
-        A service that has not changed keeps its connections and its numbers; what runs ends under
-        what it began with.
+        A service that has not changed keeps its connections, and one that has the numbers of its
+        requests; what runs ends under what it began with.
 
         :raises ConfigurationError: what cannot be used; nothing has changed then.
         """
@@ -107,6 +108,8 @@ class Assembly:
         if problems:
             _close_others(after, before)
             raise ConfigurationError(problems)
+        for name in before.keys() & after.keys():
+            after[name].route.stats = before[name].route.stats
         self._services = after
         for listener, door in self._doors.values():
             door.serve(self._table(listener))
@@ -189,15 +192,17 @@ class Assembly:
             return Served(service, make(path=path, host_field=b"", dial=dialer.dial), dialer)
         upstream = parse_upstream(service.to)
         secure = upstream.scheme == "https"
+        http2 = service.http2 == "always"
 
         def addresses() -> list[Address]:
             # Asked for each connection: a changed file of authorities is read again.
-            context = client_context(service.ca_file) if secure else None
+            context = client_context(service.ca_file, http2=http2) if secure else None
             name = upstream.host if secure else None
             return [Address(upstream.host, upstream.port, context, name)]
 
         addresses()  # what cannot be used shows now
-        origin = self._origin(timeouts, addresses, service.to)
+        kind = MultiplexingOrigin if http2 else Origin
+        origin = self._origin(timeouts, addresses, service.to, kind=kind)
         route = make(
             path=upstream.path.encode("ascii"),
             host_field=Authority(upstream.host, upstream.port).encode(443 if secure else 80),
@@ -243,8 +248,9 @@ class Assembly:
         name: str,
         on_unused: Callable[[], None] | None = None,
         stats: PoolStats | None = None,
+        kind: type[Origin] = Origin,
     ) -> Origin:
-        return Origin(
+        return kind(
             addresses,
             name,
             self._loop,
@@ -283,3 +289,8 @@ def _close_others(these: Mapping[str, Served], kept: Mapping[str, Served]) -> No
 
 def _pool_limits(pool: Pool) -> PoolLimits:
     return PoolLimits(pool.connections, pool.idle, pool.idle_timeout, pool.queue)
+
+
+def speaks_http2(listener: Listener) -> bool:
+    """Whether clients of a listener may speak HTTP/2: a forward proxy's may not."""
+    return listener.role == "gateway" and listener.http2

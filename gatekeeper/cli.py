@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from gatekeeper.cli_explain import explain
+from gatekeeper.cli_import import import_
 from gatekeeper.cli_options import config_option, load_settings, refuse
 from gatekeeper.cli_tokens import token
 
@@ -32,7 +33,7 @@ def main() -> None:
       0  done
       1  the configuration is wrong, or something unexpected happened
       2  the command line is wrong, or the store cannot be read
-      3  the token is not good, or the request would be refused
+      3  the token is not good, the request would be refused, or an import is incomplete
 
     \b
     Completion in bash (zsh and fish alike):
@@ -42,6 +43,7 @@ def main() -> None:
 
 main.add_command(token)
 main.add_command(explain)
+main.add_command(import_)
 
 
 @main.command("version")

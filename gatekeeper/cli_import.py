@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from gatekeeper.terminal import printable
+from gatekeeper.cli_import_files import Reading, finish, refuse_to_overwrite
 
 if TYPE_CHECKING:
-    from gatekeeper.errors import Problem
-    from gatekeeper.importing.notes import Imported, Note
-    from gatekeeper.importing.sources import CertificateFiles, Source
-
-#: A file cannot be read or written, or holds lines that cannot be used.
-EXIT_INPUT: Final = 1
-#: The configuration is made, and something is missing in it.
-EXIT_INCOMPLETE: Final = 3
-
-_LARGEST_FILE: Final = 16 * 1024 * 1024  # bytes
+    from gatekeeper.importing.sources import CertificateFiles
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-_INPUT: Final = click.Path(dir_okay=False, path_type=Path)
+_FILE: Final = click.Path(dir_okay=False, path_type=Path)
 
 
 def _address(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
@@ -52,7 +43,7 @@ def _output_options(command: Command) -> Command:
         "--output",
         "-o",
         metavar="FILE",
-        type=_INPUT,
+        type=_FILE,
         help="Write the configuration here, for you alone to read (0600).  [default: standard "
         "output]",
     )(command)
@@ -73,11 +64,11 @@ def _listen_option(text: str) -> Callable[[Command], Command]:
 
 
 def _certificate_options(command: Command) -> Command:
-    command = click.option("--key", metavar="FILE", type=_INPUT, help="Its private key (PEM).")(
+    command = click.option("--key", metavar="FILE", type=_FILE, help="Its private key (PEM).")(
         command
     )
     return click.option(
-        "--certificate", metavar="FILE", type=_INPUT, help="The certificate and its chain (PEM)."
+        "--certificate", metavar="FILE", type=_FILE, help="The certificate and its chain (PEM)."
     )(command)
 
 
@@ -106,12 +97,12 @@ def import_() -> None:
     show_default=True,
     help="Where the files are that are not named.",
 )
-@click.option("--keys", metavar="FILE", type=_INPUT, help="[default: keys.properties]")
-@click.option("--actions", metavar="FILE", type=_INPUT, help="[default: api.properties]")
+@click.option("--keys", metavar="FILE", type=_FILE, help="[default: keys.properties]")
+@click.option("--actions", metavar="FILE", type=_FILE, help="[default: api.properties]")
 @click.option(
     "--nginx",
     metavar="FILE",
-    type=_INPUT,
+    type=_FILE,
     multiple=True,
     help="Repeat it for more.  [default: default.conf and ip-whitelist.conf, if they are there]",
 )
@@ -138,27 +129,26 @@ def cyphernode(
     """
     from gatekeeper.importing.cyphernode import Cyphernode, import_cyphernode
 
-    _refuse_to_overwrite([output], force)
+    refuse_to_overwrite([output] if output else [], force)
     usual = [directory / name for name in ("default.conf", "ip-whitelist.conf")]
     confs = nginx or [path for path in usual if path.is_file()]
     pair = _certificate(certificate, key) or _installed_certificate(directory)
-    reading = _Reading()
+    reading = Reading()
     keys_source = reading.read(keys or directory / "keys.properties")
     actions_source = reading.read(actions or directory / "api.properties")
     sources = [reading.read(path) for path in confs]
-    reading.finish()
     old = Cyphernode(keys_source, actions_source, tuple(sources), to, listen, pair)
-    _finish(lambda: import_cyphernode(old), os.environ, output, force)
+    finish(reading, lambda: import_cyphernode(old), os.environ, output, force)
 
 
 @import_.command("nevermined")
 @click.option(
     "--env",
     metavar="FILE",
-    type=_INPUT,
+    type=_FILE,
     help="The environment of proxy and burner, as NAME=value.  [default: the process's own]",
 )
-@click.option("--nginx", metavar="FILE", type=_INPUT, help="The proxy's: proxy.conf.")
+@click.option("--nginx", metavar="FILE", type=_FILE, help="The proxy's: proxy.conf.")
 @_listen_option("The gateway, with TLS.  [default: as in nginx, or 0.0.0.0:443]")
 @click.option(
     "--forward",
@@ -188,23 +178,99 @@ def nevermined(
     from gatekeeper.importing.nevermined import Nevermined, import_nevermined
     from gatekeeper.importing.notes import Secrets
 
-    _refuse_to_overwrite([output], force)
-    reading = _Reading()
+    refuse_to_overwrite([output] if output else [], force)
+    pair = _certificate(certificate, key)
+    reading = Reading()
     env_source = None if env is None else reading.read(env)
     nginx_source = None if nginx is None else reading.read(nginx)
     variables: Mapping[str, str] = os.environ
     if env_source is not None:
         text = env_source.text
         variables = reading.check(lambda: read_environment_file(text, str(env)), {})
-    reading.finish()
     old = Nevermined(
         environment=variables,
         whole=env is not None,
         nginx=nginx_source,
         listen=listen,
         forward=forward,
-        certificate=_certificate(certificate, key),
+        certificate=pair,
     )
     secrets = Secrets(None if secrets_dir is None else secrets_dir.absolute())
     environ = {**os.environ, **variables}
-    _finish(lambda: import_nevermined(old, secrets), environ, output, force)
+    finish(reading, lambda: import_nevermined(old, secrets), environ, output, force)
+
+
+@import_.command("golem")
+@click.option(
+    "--services",
+    metavar="DIRECTORY",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The definitions.  [default: ya-runtime-http-auth/services in the user's data directory]",
+)
+@click.option("--inline", is_flag=True, help="Write the services into the configuration.")
+@click.option(
+    "--proxy-config", metavar="FILE", type=_FILE, help="ya-http-proxy's (its own --config)."
+)
+@click.option(
+    "--management",
+    metavar="ADDRESS:PORT",
+    callback=_address,
+    default="127.0.0.1:6668",
+    show_default=True,
+    help="The management API (ya-http-proxy's --management-addr).",
+)
+@_output_options
+def golem(
+    services: Path | None,
+    inline: bool,
+    proxy_config: Path | None,
+    management: str,
+    output: Path | None,
+    force: bool,
+) -> None:
+    """Take over from Golem's ya-http-proxy.
+
+    The definitions stay where they are, and `services_dir` names them; with --inline they become
+    services of the configuration.
+    """
+    from gatekeeper.golem.expansion import expand, read_directory
+    from gatekeeper.golem.files import read_file
+    from gatekeeper.importing.golem import Golem, import_golem, server_names
+
+    refuse_to_overwrite([output] if output else [], force)
+    directory = (services or _data_directory() / "ya-runtime-http-auth" / "services").absolute()
+    reading = Reading()
+    proxy: Any = {}
+    if proxy_config is not None:
+        path = proxy_config
+        proxy = reading.check(lambda: read_file(path), {}, str(path))
+    if not isinstance(proxy, dict):
+        reading.blame(str(proxy_config), "does not hold tables")
+        proxy = {}
+    found, problems = read_directory(directory, server_names(proxy))
+    reading.problems += problems
+    raw = {"services_dir": str(directory), "server_names": server_names(proxy)}
+    tree = expand(raw).tree if inline else None
+    old = Golem(directory, found, tree, management, proxy)
+    finish(reading, lambda: import_golem(old), os.environ, output, force)
+
+
+def _data_directory() -> Path:
+    """Where programs keep a user's data (XDG Base Directory Specification)."""
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+
+
+def _certificate(certificate: Path | None, key: Path | None) -> CertificateFiles | None:
+    from gatekeeper.importing.sources import CertificateFiles
+
+    if (certificate is None) != (key is None):
+        raise click.UsageError("--certificate and --key go together")
+    if certificate is None or key is None:
+        return None
+    return CertificateFiles(str(certificate.absolute()), str(key.absolute()))
+
+
+def _installed_certificate(directory: Path) -> CertificateFiles | None:
+    """Where cyphernode's installer puts it."""
+    certificate, key = directory / "certs" / "cert.pem", directory / "private" / "key.pem"
+    return _certificate(certificate, key) if certificate.is_file() else None

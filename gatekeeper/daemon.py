@@ -20,7 +20,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from gatekeeper import __version__
-from gatekeeper.assembly import Assembly
+from gatekeeper.assembly import Assembly, speaks_http2
 from gatekeeper.auth.cache import VerdictCache
 from gatekeeper.auth.interfaces import IReadiness
 from gatekeeper.auth.registry import close_checkers, make_checkers, reload_checkers
@@ -35,6 +35,7 @@ from gatekeeper.management.metrics import MetricsPage
 from gatekeeper.management.service import ManagementService, management_service
 from gatekeeper.management.token import open_operator_token
 from gatekeeper.metrics.registry import make_registry, register_traffic
+from gatekeeper.metrics.usage import UsageCollector
 from gatekeeper.net.binding import listening_socket
 from gatekeeper.net.listeners import BACKLOG, Connections, Listener
 from gatekeeper.net.resolver import Resolver
@@ -112,7 +113,9 @@ class Daemon(Service):
         for number, listener in enumerate(settings.listeners):
             try:
                 tls = (
-                    ServerTLS(listener.tls, settings.state_dir, listener.name)
+                    ServerTLS(
+                        listener.tls, settings.state_dir, listener.name, http2=speaks_http2(listener)
+                    )
                     if listener.tls
                     else None
                 )
@@ -143,7 +146,10 @@ class Daemon(Service):
                 )
             else:
                 door = assembly.door(listener)
-                self.listeners.append(Listener(listening, door, self.plane, self.connections, tls))
+                http2 = speaks_http2(listener)
+                self.listeners.append(
+                    Listener(listening, door, self.plane, self.connections, tls, http2)
+                )
         return assembly
 
     def _bind_management(self) -> ManagementService | None:
@@ -178,6 +184,10 @@ class Daemon(Service):
             cache=self._cache,
             zones=self._zones,
         )
+        if self.metering is not None:
+            limit = self.settings.usage.journal_size
+            journal, flusher = self.metering.journal, self.metering.flusher
+            self._metrics.register(UsageCollector(journal, limit, flusher))
 
     def _store_problem(self) -> Deferred[str | None]:
         return self._store.ping().addCallbacks(lambda _: None, self._store_away)

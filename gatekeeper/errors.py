@@ -49,8 +49,9 @@ class Refusal(GatekeeperError):  # noqa: N818 - it is an answer, not a failure
     """A request that we answer ourselves.
 
     ``status`` is the HTTP status, ``reason`` a short code for the access log (``bad_request``),
-    ``detail`` a sentence for the client without anything secret in it, ``fields`` further header
-    fields of the answer, ``close`` whether nothing more may be read from this connection.
+    ``told`` what the client is told in its place, ``detail`` a sentence for the client without
+    anything secret in it, ``fields`` further header fields of the answer, ``close`` whether nothing
+    more may be read from this connection.
     """
 
     status: int = 400
@@ -63,9 +64,11 @@ class Refusal(GatekeeperError):  # noqa: N818 - it is an answer, not a failure
         *,
         status: int | None = None,
         fields: tuple[tuple[bytes, bytes], ...] = (),
+        told: str = "",
     ) -> None:
         super().__init__(reason, detail)
         self.reason = reason
+        self.told = told or reason
         self.detail = detail
         self.fields = fields
         if status is not None:

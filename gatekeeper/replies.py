@@ -32,17 +32,19 @@ def phrase(status: int) -> bytes:
 def unauthorized(deny: Deny, challenges: Sequence[bytes], *, proxy: bool) -> Refusal:
     """What a Deny becomes: 401 (407 on the forward proxy) with challenges, or 403.
 
+    A 401 needs a challenge (RFC 9110, 15.5.2): without one it is a 403, too.
     A token that is no good is named as such in the Bearer challenge (RFC 6750, 3); so are scopes
     that do not suffice, the one challenge that goes with a 403.
     """
-    status = 407 if proxy and deny.status == 401 else deny.status
+    denied = 403 if deny.status == 401 and not challenges else deny.status
+    status = 407 if proxy and denied == 401 else denied
     name = b"proxy-authenticate" if proxy else b"www-authenticate"
     fields = tuple(
         (name, _with_error(challenge, deny.error))
         for challenge in challenges
-        if deny.status == 401 or (deny.error and _is_bearer(challenge))
+        if denied == 401 or (deny.error and _is_bearer(challenge))
     )
-    return Refusal(deny.reason, deny.detail, status=status, fields=fields)
+    return Refusal(deny.reason, deny.detail, status=status, fields=fields, told=deny.told)
 
 
 def _is_bearer(challenge: bytes) -> bool:
@@ -73,7 +75,7 @@ def make_reply(refusal: Refusal, accept: Sequence[bytes], request_id: bytes = b"
             "title": title.decode("ascii"),
             "status": status,
             "detail": refusal.detail,
-            "reason": refusal.reason,
+            "reason": refusal.told,
         }
         if request_id:
             document["request_id"] = request_id.decode("ascii")

@@ -91,6 +91,17 @@ class TestChallenges:
         refusal = unauthorized(Deny("x", "y", status=403), CHALLENGES, proxy=True)
         assert (refusal.status, refusal.fields) == (403, ())
 
+    @pytest.mark.parametrize("proxy", [False, True])
+    def test_401_without_any_is_a_403(self, proxy: bool) -> None:
+        refusal = unauthorized(DENIED, (), proxy=proxy)
+        assert (refusal.status, refusal.fields) == (403, ())
+
+    def test_a_reason_that_is_for_the_log_alone(self) -> None:
+        deny = Deny("unknown_key", "y", told="bad_signature")
+        refusal = unauthorized(deny, CHALLENGES, proxy=False)
+        assert refusal.reason == "unknown_key"
+        assert json.loads(make_reply(refusal, ()).body)["reason"] == "bad_signature"
+
     def test_but_for_scopes_that_do_not_suffice(self) -> None:
         deny = Deny("x", "y", status=403, error="insufficient_scope")
         refusal = unauthorized(deny, CHALLENGES, proxy=False)

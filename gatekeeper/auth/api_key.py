@@ -10,6 +10,7 @@ import hmac
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -48,8 +49,9 @@ def _invalid(reason: str, detail: str = "The access token is not valid.") -> Den
 
 
 _MALFORMED: Final = _invalid("malformed_token")
-_UNKNOWN: Final = _invalid("unknown_key")
 _FORGED: Final = _invalid("bad_signature")
+#: Which ids there are is for the log alone.
+_UNKNOWN: Final = replace(_FORGED, reason="unknown_key", told=_FORGED.reason)
 _EXPIRED: Final = _invalid("expired_token", "The access token has expired.")
 _EARLY: Final = _invalid("early_token", "The access token is not valid yet.")
 _FORBIDDEN_EXPIRED: Final = Deny(_EXPIRED.reason, _EXPIRED.detail, status=403)

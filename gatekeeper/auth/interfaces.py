@@ -136,7 +136,8 @@ class Grant:
 class Deny:
     """These credentials are no good (401), good and still not enough (403), or too much (429).
 
-    ``reason`` goes into the access log, ``detail`` to the client; neither holds a secret.
+    ``reason`` goes into the access log and to the client, ``detail`` to the client; neither holds a
+    secret. Where the reason would tell the client too much, ``told`` is what it is told instead.
     ``error`` is RFC 6750's code for the challenge (``invalid_token``, ``insufficient_scope``).
     """
 
@@ -144,6 +145,7 @@ class Deny:
     detail: str
     status: int = 401
     error: str = ""
+    told: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from gatekeeper.errors import ConfigurationError, Problem
 #: Keys of listeners that not all of them have, and the roles of those that do.
 _ROLES = {
     "tls": ("gateway", "forward"),
+    "http2": ("gateway",),
     "checkers": ("forward", "introspection"),
     "callers": ("introspection",),
     "credentials_from": ("forward",),
@@ -72,6 +73,7 @@ def cross_check(
     yield from unmet_needs(tables.listeners, tables.services, checkers)
     yield from _conflicting_services(tables)
     yield from _actions_beside_others(tables.services)
+    yield from _http2_to_nowhere(tables.services)
     yield from _open_management(tables.management)
     yield from _demo_without_users(tables)
 
@@ -239,6 +241,12 @@ def _actions_beside_others(services: list[Draft[Service]]) -> Iterator[Problem]:
         if service.actions_file is not None and not service.checkers:
             message = "needs `checkers`: without them nobody is in a group"
             yield Problem(f"{path}.actions_file", message)
+
+
+def _http2_to_nowhere(services: list[Draft[Service]]) -> Iterator[Problem]:
+    for path, service in sound(services, "http2", "to"):
+        if service.http2 == "always" and service.to == "grant":
+            yield Problem(f"{path}.http2", '`always` needs a fixed upstream in `to`, not "grant"')
 
 
 def _open_management(management: list[Draft[Management]]) -> Iterator[Problem]:

@@ -240,6 +240,11 @@ class Listener(Section):
         default=None,
         description="Terminate TLS here; plain HTTP if left out. Not for `introspection`.",
     )
+    http2: Flag = Field(
+        default=True,
+        description="Speak HTTP/2 beside HTTP/1.1: with TLS where the client chooses it (ALPN), "
+        "without where it begins with it (prior knowledge). `gateway` only.",
+    )
     trusted_peers: tuple[Network, ...] = Field(
         default=(),
         description="Networks whose `X-Forwarded-*` are believed. Nobody by default. With "
@@ -350,6 +355,11 @@ class Service(Section):
         default=None,
         description="PEM file of the authorities that an https upstream is verified with; "
         "the system's if left out.",
+    )
+    http2: Literal["never", "always"] = Field(
+        default="never",
+        description="Whether the upstream is spoken to in HTTP/2, which gRPC needs: `always` (with "
+        "`https` by ALPN, with `http` by prior knowledge), or `never`.",
     )
     on_journal_full: Literal["refuse", "admit"] = Field(
         default="refuse",

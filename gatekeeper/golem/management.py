@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from http.client import HTTPConnection, HTTPException
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
@@ -12,10 +13,15 @@ from gatekeeper.errors import GatekeeperError
 
 _LARGEST_ANSWER: Final = 16 * 1024 * 1024  # bytes
 _LONGEST_MESSAGE: Final = 1_000
+_LONGEST_TOKEN: Final = 1_024
 
 
 class Unreachable(GatekeeperError):  # noqa: N818 - a state, which passes
     """Nothing answers, or not in time, or not as a management API does."""
+
+
+class TokenError(Unreachable):
+    """The token's file cannot be used, so there is no use in asking."""
 
 
 class Refused(GatekeeperError):  # noqa: N818 - it is an answer
@@ -76,6 +82,23 @@ class ManagementAPI:
             return json.loads(content)
         except (ValueError, RecursionError):
             raise Unreachable("the management API's answer is not JSON") from None
+
+
+def read_token(file: Path) -> str:
+    """The token in a file.
+
+    :raises TokenError: there is none.
+    """
+    try:
+        with open(file, "rb") as stream:
+            token = stream.read(_LONGEST_TOKEN + 1).strip().decode("ascii")
+    except OSError as error:
+        raise TokenError(f"{file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        token = ""
+    if not token or not token.isprintable() or len(token) > _LONGEST_TOKEN:
+        raise TokenError(f"{file} holds no token")
+    return token
 
 
 def _message(status: int, content: bytes) -> str:

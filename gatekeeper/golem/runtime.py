@@ -27,11 +27,6 @@ _URL: Final = "MANAGEMENT_API_URL"
 _DEFAULT_URL: Final = "http://127.0.0.1:6668"
 _TOKEN_FILE: Final = "GATEKEEPER_TOKEN_FILE"  # noqa: S105 - a name
 _SERVICES: Final = "GATEKEEPER_GOLEM_SERVICES"
-_LONGEST_TOKEN: Final = 1024
-
-
-class _TokenError(GatekeeperError):
-    """The token's file cannot be used."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        definition = find_definition(options.name, directories(options.services_dir))
+        configured = options.services_dir + os.environ.get(_SERVICES, "").split(os.pathsep)
+        definition = find_definition(options.name, directories(filter(None, configured)))
         return _COMMANDS[options.command](options, definition)
     except ConfigurationError as error:
         problems = [str(problem) for problem in error.problems]
@@ -56,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        PROGRAM, description="Sells an HTTP service on the Golem network."
+        PROGRAM, description="Sells an HTTP service on the Golem network.", allow_abbrev=False
     )
     parser.add_argument("name", metavar="NAME", help="the `name` of a service definition")
     parser.add_argument("command", metavar="COMMAND", choices=_COMMANDS, help=", ".join(_COMMANDS))
@@ -73,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--services-dir",
         action="append",
-        default=list(filter(None, os.environ.get(_SERVICES, "").split(os.pathsep))),
+        default=[],
         metavar="DIR",
         help=f"a directory of definitions, looked into first; may be repeated [${_SERVICES}]",
     )
@@ -135,33 +131,21 @@ def _start(options: argparse.Namespace, definition: Definition) -> int:
 
 
 def _api(options: argparse.Namespace) -> ManagementAPI:
-    from gatekeeper.golem.management import ManagementAPI
+    from gatekeeper.golem.management import ManagementAPI, read_token
 
     own_file = options.workdir.absolute() / "gatekeeper" / "state" / "management.token"
 
     def token() -> str | None:
         """Read anew each time: a gatekeeper that we start makes the file."""
         if options.token_file is not None:
-            return _read_token(options.token_file)
-        return _read_token(own_file) if own_file.exists() else None
+            return read_token(options.token_file)
+        return read_token(own_file) if own_file.exists() else None
 
+    token()  # what cannot be used shows now
     try:
         return ManagementAPI(options.management_url, token)
     except ValueError as error:
         raise ConfigurationError([Problem("--management-url", str(error))]) from None
-
-
-def _read_token(file: Path) -> str:
-    try:
-        with open(file, "rb") as stream:
-            token = stream.read(_LONGEST_TOKEN + 1).strip().decode("ascii")
-    except OSError as error:
-        raise _TokenError(f"{file} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        token = ""
-    if not token or not token.isprintable() or len(token) > _LONGEST_TOKEN:
-        raise _TokenError(f"{file} holds no token")
-    return token
 
 
 def _print(value: object) -> None:

@@ -10,6 +10,7 @@ import json
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from functools import partial
 from queue import Queue
 from typing import BinaryIO, Final, NamedTuple, NoReturn
@@ -43,6 +44,7 @@ INTERVAL: Final = 2.0  # seconds
 DONE, FAILED, MISUSED, DROPPED = 0, 1, 2, 130
 
 _MOST_WAITING: Final = 1_000
+_GONE: Final = "the supervisor is gone"
 _UNSIGNALLED: Final = 128  # what is added to a signal's number, as shells do
 
 
@@ -71,7 +73,8 @@ class Session:
         self._last_pid = 0
         self._alive: set[int] = set()
         self._alive_lock = threading.Lock()
-        self._waiting: Queue[_Process | None] = Queue(_MOST_WAITING)
+        self._waiting: Queue[_Process | None] = Queue()
+        self._problems: list[str] = []
         self._stopping = threading.Event()
         self._is_reading = self._is_terminated = False
 
@@ -79,32 +82,33 @@ class Session:
         """Serve until the supervisor says so, closes its end, or goes away: the exit status."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._terminate)
-        worker = threading.Thread(target=self._work, daemon=True)
-        ticker = threading.Thread(target=self._tick, daemon=True)
-        worker.start()
-        ticker.start()
+        threads = [
+            threading.Thread(target=self._guard, args=(loop,), daemon=True)
+            for loop in (self._work, self._tick)
+        ]
+        for thread in threads:
+            thread.start()
         shutdown = None
-        problems = []
         try:
             shutdown = self._serve()
         except FramingError as error:
-            problems.append(str(error))
-        except OSError as error:
-            problems.append(f"the supervisor is gone: {error.strerror}")
+            self._problems.append(str(error))
+        except OSError:
+            self._problems.append(_GONE)
         self._stopping.set()
         self._waiting.put(None)
-        worker.join()
-        ticker.join()
-        problems += self._account.close()
+        for thread in threads:
+            thread.join()
+        self._problems += self._account.close()
         try:
             self._send_counter()
             if shutdown is not None:
                 self._writer.write(Response(id=shutdown.id, shutdown=Shutdown()))
         except OSError:
-            problems.append("the supervisor is gone")
-        for problem in problems:
+            self._problems.append(_GONE)
+        for problem in dict.fromkeys(self._problems):
             print(f"gatekeeper-golem-runtime: {problem}", file=sys.stderr)
-        return 1 if problems else 0
+        return 1 if self._problems else 0
 
     # --- the supervisor's requests ----------------------------------------------------------
 
@@ -146,7 +150,7 @@ class Session:
             command = parse_command(request.run.bin, request.run.args)
         except UsageError as error:
             command = partial(_misuse, error)
-        if self._waiting.full():
+        if self._waiting.qsize() >= _MOST_WAITING:
             self._refuse(request, INTERNAL, "too many commands are waiting")
             return
         self._last_pid += 1
@@ -171,14 +175,11 @@ class Session:
 
     def _work(self) -> None:
         """Run what waits, one after the other. (A thread of its own.)"""
-        try:
-            while (process := self._waiting.get()) is not None:
-                if self._stopping.is_set():
-                    self._end(process.pid, DROPPED, stderr="the runtime shuts down")
-                elif self._is_alive(process.pid):
-                    self._execute(process)
-        except OSError:
-            self._give_up()
+        while (process := self._waiting.get()) is not None:
+            if self._stopping.is_set():
+                self._end(process.pid, DROPPED, stderr="the runtime shuts down")
+            elif self._is_alive(process.pid):
+                self._execute(process)
 
     def _execute(self, process: _Process) -> None:
         try:
@@ -214,13 +215,10 @@ class Session:
 
     def _tick(self) -> None:
         """Tell the number of requests, again and again. (A thread of its own.)"""
-        try:
+        self._send_counter()
+        while not self._stopping.wait(self._interval):
+            self._account.refresh(timeout=self._interval / 2)
             self._send_counter()
-            while not self._stopping.wait(self._interval):
-                self._account.refresh(timeout=self._interval / 2)
-                self._send_counter()
-        except OSError:
-            self._give_up()
 
     def _send_counter(self) -> None:
         counter = Counter(name=COUNTER, value=self._account.requests)
@@ -228,10 +226,18 @@ class Session:
 
     # --- the end ------------------------------------------------------------------------------
 
-    def _give_up(self) -> None:
-        """Nobody reads what we say: stop waiting for what nobody will ask. (From any thread.)"""
-        if not self._stopping.is_set():
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+    def _guard(self, loop: Callable[[], None]) -> None:
+        """Run the loop of a thread; where it ends before its time, all ends."""
+        try:
+            loop()
+        except OSError:
+            self._problems.append(_GONE)
+        except BaseException:
+            self._problems.append("a mistake of ours, told above")
+            raise
+        finally:
+            if not self._stopping.is_set():
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
     def _terminate(self, *_: object) -> None:
         self._is_terminated = True

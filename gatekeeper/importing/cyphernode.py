@@ -23,7 +23,7 @@ from gatekeeper.importing.toml import Table, Value, render
 
 #: Where cyphernode's own files lead to, and where they listen.
 _UPSTREAM: Final = "http://proxy:8888"
-_LISTEN: Final = Listen("0.0.0.0:443", True)  # noqa: S104 - it is a gateway
+_LISTEN: Final = Listen("0.0.0.0:443", True)
 
 _HEAD: Final = (
     "Made by `gatekeeper import cyphernode`. Durations are in seconds. etc/gatekeeper.toml shows "
@@ -72,7 +72,7 @@ class Cyphernode:
 
 
 class _Nginx:
-    """What cyphernode's nginx says beside what every server does. ``files``: those that are read."""
+    """What cyphernode's nginx says beside what every server does. ``files`` are read as well."""
 
     def __init__(self, notes: Notes, files: Collection[str]) -> None:
         self._notes = notes
@@ -106,8 +106,8 @@ class _Nginx:
         if location == "/":
             self._notes.leave(
                 "location /",
-                "only what is below /v0/ and /s/ is open: clients that ask for /ACTION must ask for "
-                "/v0/ACTION",
+                "only what is below /v0/ and /s/ is open: clients that ask for /ACTION must ask "
+                "for /v0/ACTION",
             )
         return True
 
@@ -192,7 +192,7 @@ def _tables(old: Cyphernode, server: Server, nginx: _Nginx, notes: Notes) -> Ite
         "[[services]]",
         service,
         {
-            "": "The node: /v0/ACTION for those in the action's group, /s/GROUP for those in GROUP.",
+            "": "/v0/ACTION is for those in the action's group, /s/GROUP for those in GROUP.",
             "actions_file": "The action file, read again when it changes.",
         },
     )
@@ -214,9 +214,7 @@ def _explain_groups(
     needed = set(actions.values())
     for key in keys.values():
         by_substring = sorted(
-            group
-            for group in needed - key.groups
-            if any(group in other for other in key.groups)
+            group for group in needed - key.groups if any(group in other for other in key.groups)
         )
         for group in by_substring:
             notes.leave(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from gatekeeper.importing.notes import Notes
 from gatekeeper.importing.nginx_server import Server
+from gatekeeper.importing.notes import Notes
 from gatekeeper.importing.sources import CertificateFiles
 from gatekeeper.importing.toml import Value
 

@@ -23,11 +23,11 @@ _HEAD: Final = (
 )
 
 #: Where the proxy's image listens.
-_GATEWAY: Final = Listen("0.0.0.0:443", True)  # noqa: S104 - it is a gateway
-_FORWARD: Final = Listen("0.0.0.0:3128", False)  # noqa: S104
+_GATEWAY: Final = Listen("0.0.0.0:443", True)
+_FORWARD: Final = Listen("0.0.0.0:3128", False)
 
 _TLS: Final = "upstreams are always verified, by `ca_file` of the service or the system's"
-_TOKEN: Final = "the checker `nevermined` reads the tokens"
+_READ: Final = "the checker `nevermined` reads the tokens"
 _ASKED: Final = "gatekeeper knows what is asked for"
 _NEEDLESS: Final = {
     **dict.fromkeys(
@@ -49,7 +49,7 @@ _NEEDLESS: Final = {
             "proxy_set_header NVM-Scope", "proxy_set_header NVM-Owner",
             "proxy_set_header NVM-Authorization",
         ),
-        _TOKEN,
+        _READ,
     ),
     **dict.fromkeys(
         (
@@ -121,7 +121,9 @@ def import_nevermined(old: Nevermined, secrets: Secrets) -> Imported:
     notes = Notes()
     nginx, server = _Nginx(notes), Server()
     if old.nginx is not None:
-        server = ServerReader(old.nginx.name, notes, _NEEDLESS, _LEFT, nginx.take).read(old.nginx.text)
+        server = ServerReader(old.nginx.name, notes, _NEEDLESS, _LEFT, nginx.take).read(
+            old.nginx.text
+        )
     tables = list(_tables(old, server, nginx.cors, notes, secrets))
     _explain_rest(old, notes)
     return Imported(render(_HEAD, tables), notes, tuple(secrets.files))
@@ -155,7 +157,7 @@ def _tables(
     }
     comments = {
         "": "What a token opens, at its upstream. Addresses that are not public are refused unless "
-        "`allow` names them: allow = [\"*:*\", \"10.0.0.0/8:*\"]",
+        '`allow` names them: allow = ["*:*", "10.0.0.0/8:*"]',
     }
     if cors:
         service["cors"] = True
@@ -184,8 +186,12 @@ def _settings(
             notes.leave(variable, f"would be {place}, and {error}")
             if not secret:
                 continue
-        found[table][key] = secrets.refer(variable, text) if secret else value
-        notes.carry(variable, place)
+        if secret:
+            found[table][key] = secrets.refer(variable, text)
+            notes.carry(variable, f"{place}, {secrets.whereabouts}")
+        else:
+            found[table][key] = value
+            notes.carry(variable, place)
     _require_secret(found[variables.CHECKER], notes)
     _pair_backend(found[variables.CHECKER], notes)
     return dict(found)

@@ -37,8 +37,8 @@ def _phrase(text: str) -> str:
 
 
 def _origin(text: str) -> str:
-    scheme, host, port, _ = parse_upstream(text)
-    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+    parse_upstream(text)
+    return "/".join(text.split("/", 3)[:3])
 
 
 def _url(text: str) -> str:

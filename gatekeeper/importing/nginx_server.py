@@ -33,6 +33,7 @@ _NEEDLESS: Final = {
     "access_log": "gatekeeper has logs of its own",
 }
 
+_ANY: Final = "0.0.0.0"  # noqa: S104 - where nginx listens, if no address is given
 _NO_COUNTERPART: Final = "the import knows no counterpart of it"
 
 #: Takes a directive and the location that it stands in (empty outside); whether it knew it.
@@ -126,7 +127,7 @@ class ServerReader:
 
 
 def seconds(text: str) -> float | None:
-    """A time of nginx: ``180``, ``180s``, ``3m``, ``1m30s``; None for others and for none at all."""
+    """A time of nginx: ``180``, ``180s``, ``3m``, ``1m30s``; None for others and for 0."""
     match = _TIME.fullmatch(text)
     if match is None:
         return None
@@ -134,7 +135,7 @@ def seconds(text: str) -> float | None:
 
 
 def _find(table: Mapping[str, str], directive: Directive) -> tuple[str, str] | None:
-    """The entry for a directive. Arguments that stand in no table are not shown: think of tokens."""
+    """The entry for a directive. Arguments that no table knows may be secret, and are not shown."""
     for count in (len(directive.arguments), 1, 0):
         key = " ".join([directive.name, *directive.arguments[:count]])
         if key in table:
@@ -144,9 +145,9 @@ def _find(table: Mapping[str, str], directive: Directive) -> tuple[str, str] | N
 
 def _listen(address: str, tls: bool) -> Listen | None:
     if address.isdecimal():
-        address = f"0.0.0.0:{address}"
+        address = f"{_ANY}:{address}"
     elif address.startswith("*:"):
-        address = f"0.0.0.0{address[1:]}"
+        address = f"{_ANY}{address[1:]}"
     elif not re.search(r":\d+$", address) or address.endswith("]"):
         address = f"{address}:80"
     try:

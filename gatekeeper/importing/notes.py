@@ -74,11 +74,18 @@ class Secrets:
         """Whether there is a directory for files."""
         return self._directory is not None
 
+    @property
+    def whereabouts(self) -> str:
+        """Where they are, for a note."""
+        if self._directory is None:
+            return "which the daemon's environment must have"
+        return f"in a file of {self._directory}"
+
     def refer(self, variable: str, value: str | None) -> Mapping[str, str]:
         """What stands in the configuration in place of the secret.
 
-        :param variable: the environment variable that holds it, from which the file's name is made.
-        :param value: the secret where it is known; unknown, it can be had from the environment only.
+        :param variable: the environment variable that holds it; the file's name is made of it.
+        :param value: the secret, where it is known; else only the environment has it.
         """
         if self._directory is None or not value:
             return {"env": variable}

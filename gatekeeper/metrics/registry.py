@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gatekeeper.management.introspection_service import IntrospectionService
     from gatekeeper.net.listeners import Connections, Listener
     from gatekeeper.plane import Plane
-    from gatekeeper.stats import Lateness
+    from gatekeeper.stats import ChainStats, Lateness, RequestStats
 
 
 class ProcessNumbers:
@@ -55,30 +55,35 @@ def register_traffic(
     *,
     plane: Plane,
     assembly: Assembly,
-    listeners: Iterable[Listener],
+    listeners: Sequence[Listener],
     connections: Connections,
-    introspection: Iterable[IntrospectionService],
+    introspection: Sequence[IntrospectionService],
     cache: VerdictCache,
     zones: Mapping[str, ITokenCache],
 ) -> None:
     """Show what goes through the daemon.
 
-    ``listeners`` are the gateways and forward proxies, ``zones`` the token caches by name. None of
-    them is added to later.
+    ``listeners`` are the gateways and forward proxies, ``zones`` the token caches by name. Whatever
+    is added to any of them later is shown, too.
     """
-    doors = [listener.door for listener in listeners]
-    requests = [(route.name, route.stats) for route in assembly.routes]
-    requests += [(NO_SERVICE, door.stats) for door in doors]
-    chains = [(route.name, route.chain.stats) for route in assembly.routes if route.chain]
-    chains += [
-        (service.listener_name, chain.stats)
-        for service in introspection
-        for chain in service.chains
-    ]
+
+    def requests() -> list[tuple[str, RequestStats]]:
+        unrouted = [(NO_SERVICE, listener.door.stats) for listener in listeners]
+        return [(route.name, route.stats) for route in assembly.routes] + unrouted
+
+    def chains() -> list[tuple[str, ChainStats]]:
+        introspecting = [
+            (service.listener_name, chain.stats)
+            for service in introspection
+            for chain in service.chains
+        ]
+        routes = [(route.name, route.chain) for route in assembly.routes]
+        return [(name, chain.stats) for name, chain in routes if chain] + introspecting
+
     for collector in (
         RequestCollector(requests, plane.live),
-        ConnectionCollector(connections, (door.name for door in doors)),
+        ConnectionCollector(connections, lambda: (listener.door.name for listener in listeners)),
         AuthCollector(chains, cache, zones),
-        UpstreamCollector(assembly.pools),
+        UpstreamCollector(lambda: assembly.pools),
     ):
         registry.register(collector)

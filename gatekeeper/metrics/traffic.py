@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Final, Protocol
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar
 
 from prometheus_client.core import Metric
 
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 #: The service of what belongs to none: bytes that are no request, hosts and paths not served.
 NO_SERVICE: Final = ""
 
+T = TypeVar("T")
+
+#: Asked at each scrape, for services come and go: what there is, with the value of its label.
+Numbers: TypeAlias = Callable[[], Iterable[tuple[str, T]]]
+
 
 class Pool(Protocol):
     """The connections to one upstream, or to all that one way leads to."""
@@ -35,19 +40,17 @@ class Pool(Protocol):
 class RequestCollector:
     """Requests that have ended, and those that run.
 
-    :param stats: what has been counted, with the services' names.
+    :param stats: gives what has been counted, with the services' names.
     :param live: the exchanges that run.
     """
 
-    def __init__(
-        self, stats: Iterable[tuple[str, RequestStats]], live: Collection[Exchange]
-    ) -> None:
-        self._stats = [((name,), each) for name, each in stats]
+    def __init__(self, stats: Numbers[RequestStats], live: Collection[Exchange]) -> None:
+        self._stats = stats
         self._live = live
 
     def collect(self) -> Iterator[Metric]:
         """See :class:`prometheus_client.registry.Collector`."""
-        stats = self._stats
+        stats = [((name,), each) for name, each in self._stats()]
         yield families.REQUESTS.of(
             ((name, _status(hundreds), reason), number)
             for (name,), each in stats
@@ -67,45 +70,45 @@ class RequestCollector:
 
 
 class ConnectionCollector:
-    """Clients' connections. ``names`` are the listeners'."""
+    """Clients' connections. ``listeners`` gives the names of those that there are."""
 
-    def __init__(self, connections: Connections, names: Iterable[str]) -> None:
+    def __init__(self, connections: Connections, listeners: Callable[[], Iterable[str]]) -> None:
         self._connections = connections
-        self._names = list(names)
+        self._listeners = listeners
 
     def collect(self) -> Iterator[Metric]:
         """See :class:`prometheus_client.registry.Collector`."""
-        connections = self._connections
+        connections, names = self._connections, list(self._listeners())
         open_now = Counter(connection.door.name for connection in connections.open)
         for family, numbers in (
             (families.CONNECTIONS, open_now),
             (families.CONNECTIONS_ACCEPTED, connections.accepted),
             (families.CONNECTIONS_REFUSED, connections.refused),
         ):
-            yield family.of(((name,), numbers[name]) for name in self._names)
+            yield family.of(((name,), numbers[name]) for name in names)
 
 
 class AuthCollector:
     """Decisions and what is remembered of them.
 
-    :param chains: what chains have decided, with the names of services, or of listeners where they
-        are for no service.
+    :param chains: gives what chains have decided, with the names of services, or of listeners where
+        they are for no service.
     :param zones: the token caches by their names.
     """
 
     def __init__(
         self,
-        chains: Iterable[tuple[str, ChainStats]],
+        chains: Numbers[ChainStats],
         cache: VerdictCache,
         zones: Mapping[str, ITokenCache],
     ) -> None:
-        self._chains = list(chains)
+        self._chains = chains
         self._cache = cache
         self._zones = zones
 
     def collect(self) -> Iterator[Metric]:
         """See :class:`prometheus_client.registry.Collector`."""
-        chains = self._chains
+        chains = list(self._chains())
         yield families.DECISIONS.of(
             ((name, checker, verdict), number)
             for name, stats in chains
@@ -133,14 +136,15 @@ class AuthCollector:
 
 
 class UpstreamCollector:
-    """Connections to upstreams. ``pools`` come with the names of services, or of listeners."""
+    """Connections to upstreams. ``pools`` gives them with the names of services, or listeners."""
 
-    def __init__(self, pools: Iterable[tuple[str, Pool]]) -> None:
-        self._pools = list(pools)
+    def __init__(self, pools: Numbers[Pool]) -> None:
+        self._pools = pools
 
     def collect(self) -> Iterator[Metric]:
         """See :class:`prometheus_client.registry.Collector`."""
-        uses = [(name, pool.use) for name, pool in self._pools]
+        pools = list(self._pools())
+        uses = [(name, pool.use) for name, pool in pools]
         yield families.UPSTREAM_CONNECTIONS.of(
             ((name, state), number)
             for name, use in uses
@@ -151,10 +155,10 @@ class UpstreamCollector:
             )
         )
         yield families.UPSTREAM_QUEUED.of(((name,), use.queued) for name, use in uses)
-        yield families.DIALS.of(((name,), pool.stats.dials) for name, pool in self._pools)
+        yield families.DIALS.of(((name,), pool.stats.dials) for name, pool in pools)
         yield families.DIAL_FAILURES.of(
             ((name, reason), number)
-            for name, pool in self._pools
+            for name, pool in pools
             for reason, number in pool.stats.failures.items()
         )
 

@@ -35,6 +35,6 @@ class UsageCollector:
         yield families.JOURNAL_REFUSED.one(journal.refused)
         yield families.FLUSH_LAG.one(flusher.lag)
         yield families.FLUSH_FAILING.one(flusher.failing_since is not None)
-        yield families.FLUSH_BATCHES.one(flusher.batches)
+        yield families.FLUSH_BATCHES.one(flusher.written)
         yield families.FLUSH_FAILURES.one(flusher.failures)
         yield families.FLUSH_SET_ASIDE.one(flusher.rejected)

@@ -17,8 +17,8 @@ from twisted.logger import Logger
 from gatekeeper.errors import UpstreamError
 from gatekeeper.http.heads import HeadLimits
 from gatekeeper.net.sweep import NEVER, Sweep
-from gatekeeper.net.transports import LoopProtocol
-from gatekeeper.net.upstream import Receiver, UpstreamConnection
+from gatekeeper.net.transports import LoopProtocol, StreamProtocol
+from gatekeeper.net.upstream import Receiver, Upstream, UpstreamConnection
 from gatekeeper.stats import PoolStats, PoolUse
 
 log = Logger()
@@ -100,7 +100,7 @@ class Origin:
         self._loop = loop
         self._on_unused = on_unused
         self._idle: list[UpstreamConnection] = []
-        self._connections: set[UpstreamConnection] = set()
+        self._connections: set[StreamProtocol] = set()
         self._connecting: set[asyncio.Task[None]] = set()
         self._waiting: dict[Receiver, float] = {}
         self._closed = False
@@ -119,7 +119,7 @@ class Origin:
         active = len(self._connections) - idle
         return PoolUse(active, idle, len(self._connecting), len(self._waiting))
 
-    def lease(self, receiver: Receiver) -> UpstreamConnection | None:
+    def lease(self, receiver: Receiver) -> Upstream | None:
         """A connection, or ``None``: then ``receiver.leased`` or ``upstream_failed`` is called.
 
         :raises UpstreamError: 503, too many wait already.
@@ -129,12 +129,7 @@ class Origin:
         total = len(self._connections) + len(self._connecting)
         match decide(0, total, len(self._waiting), self.limits):
             case Decision.REFUSE:
-                raise UpstreamError(
-                    "upstream_busy",
-                    "too many requests wait for this upstream",
-                    status=503,
-                    fields=((b"retry-after", b"1"),),
-                )
+                raise too_many()
             case Decision.CONNECT:
                 self._connect()
         self._wait(receiver)
@@ -203,7 +198,7 @@ class Origin:
             )
         self._settle()
 
-    def _hand_over(self, connection: UpstreamConnection) -> None:
+    def _hand_over(self, connection: Upstream) -> None:
         receiver = next(iter(self._waiting))
         del self._waiting[receiver]
         self._settle()
@@ -252,13 +247,16 @@ class Origin:
         self._connect_for_waiting()
         self._settle()
 
+    def _make_connection(self) -> StreamProtocol:
+        return UpstreamConnection(self)
+
     async def _dial(self) -> None:
         async with asyncio.timeout(self.timeouts.connect):
             last: OSError = ConnectionError("no address")
             for address in self._addresses():
                 try:
                     await self._loop.create_connection(
-                        lambda: LoopProtocol(UpstreamConnection(self)),
+                        lambda: LoopProtocol(self._make_connection()),
                         address.host,
                         address.port,
                         ssl=address.context,
@@ -269,6 +267,15 @@ class Origin:
                 else:
                     return
             raise last
+
+
+def too_many() -> UpstreamError:
+    return UpstreamError(
+        "upstream_busy",
+        "too many requests wait for this upstream",
+        status=503,
+        fields=((b"retry-after", b"1"),),
+    )
 
 
 def explain(error: BaseException) -> UpstreamError:

@@ -19,6 +19,7 @@ from gatekeeper.net.client_ca import ClientAuthorities
 from gatekeeper.net.selfsigned import ensure_self_signed
 
 PROTOCOLS = ["http/1.1"]
+HTTP2 = "h2"
 # For TLS 1.2, what Mozilla's "intermediate" names: forward secrecy and authenticated encryption.
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 # Looked at in one call, so that many certificates do not hold up the loop (two stats each).
@@ -59,6 +60,8 @@ class ServerTLS:
     by name, so that new certificates are served without listening anew. Connections that are
     open keep what they have. ``fingerprint`` is the default certificate's.
 
+    ``http2``: clients may choose HTTP/2 (ALPN, RFC 7301).
+
     With ``client_ca`` clients are asked for a certificate; one that is shown and no good ends the
     handshake. New authorities hold for new connections, sessions from before do not count.
 
@@ -66,7 +69,10 @@ class ServerTLS:
         ``tls.key`` and ``tls.sni[2].certificate``, or ``tls.client_ca``.
     """
 
-    def __init__(self, settings: TLS, state_dir: Path, listener_name: str) -> None:
+    def __init__(
+        self, settings: TLS, state_dir: Path, listener_name: str, *, http2: bool = False
+    ) -> None:
+        self._http2 = http2
         self._clients = _open_client_ca(settings)
         self._certificates = _open_certificates(settings, state_dir, self._make_context)
         self._turn = cycle(self._certificates)
@@ -104,6 +110,8 @@ class ServerTLS:
 
     def _make_context(self) -> ssl.SSLContext:
         context = _server_context()
+        if self._http2:
+            context.set_alpn_protocols([HTTP2, *PROTOCOLS])
         if self._clients is not None:
             self._clients.prepare(context)
         return context
@@ -192,24 +200,27 @@ class _Trust(NamedTuple):
     context: ssl.SSLContext
 
 
-_trusted: dict[Path | None, _Trust] = {}
+_trusted: dict[tuple[Path | None, bool], _Trust] = {}
 
 
-def client_context(ca_file: Path | None) -> ssl.SSLContext:
+def client_context(ca_file: Path | None, *, http2: bool = False) -> ssl.SSLContext:
     """The context for connections to https upstreams; it verifies certificate and host name.
 
     ``ca_file`` holds the authorities that are believed, in PEM form (None: the system's). Contexts
     are shared; a changed file is read anew by the next call, and if it cannot be used then the
-    old one stays in force and an error is logged. There is no way not to verify.
+    old one stays in force and an error is logged. There is no way not to verify. ``http2``: that
+    is what we offer to speak, and nothing else.
 
     :raises ConfigurationError: the file cannot be read or holds no certificate; path ``ca_file``.
     """
     signature = () if ca_file is None else file_signature(ca_file)
-    trust = _trusted.get(ca_file)
+    trust = _trusted.get((ca_file, http2))
     if trust is not None and trust.signature == signature:
         return trust.context
     try:
         context = _client_context(ca_file)
+        if http2:
+            context.set_alpn_protocols([HTTP2])
     except ConfigurationError as error:
         if trust is None:
             raise
@@ -217,7 +228,7 @@ def client_context(ca_file: Path | None) -> ssl.SSLContext:
             "The changed authorities are not used, the old ones stay: {problem}", problem=str(error)
         )
         context = trust.context
-    _trusted[ca_file] = _Trust(signature, context)
+    _trusted[ca_file, http2] = _Trust(signature, context)
     return context
 
 

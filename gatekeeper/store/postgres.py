@@ -2,54 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterable
-from typing import Any, Final, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from gatekeeper.errors import ConfigurationError, Problem
-from gatekeeper.store.interface import IStore, UsageQuery, UsageRow
+from gatekeeper.store import postgres_schema, postgres_upkeep
+from gatekeeper.store.dialects import POSTGRES
+from gatekeeper.store.interface import (
+    IStore,
+    RecordQuery,
+    Retention,
+    SchemaVersion,
+    Upkept,
+    UsageQuery,
+    UsageRow,
+)
 from gatekeeper.store.postgres_link import Connection, PostgresLink
 from gatekeeper.store.postgres_url import parse_postgres_url
-from gatekeeper.store.schema import upgrades
-from gatekeeper.store.sql import KEEP_BATCHES, stored_rows, usage_rows, usage_sql
-from gatekeeper.usage.records import Batch
+from gatekeeper.store.postgres_usage import BatchWriter, look, select_usage, stream
+from gatekeeper.store.records_sql import records_select, usage_records
+from gatekeeper.store.schema import newest
+from gatekeeper.store.upkeep import cuts
+from gatekeeper.store.usage_sql import usage_rows
+from gatekeeper.usage.records import Batch, UsageRecord
 
 T = TypeVar("T")
-
-#: The advisory lock that upgrades of the schema take; any number that is ours.
-UPGRADE_LOCK: Final = 0x6761746B6565
-
-# One statement is one transaction and one round trip: the key goes in, and only where it was new do
-# the counters. SKIP LOCKED and the order of the rows keep two nodes from waiting for each other.
-_WRITE: Final = """
-WITH expired AS (
-    DELETE FROM batch WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM batch WHERE written < extract(epoch FROM now())::bigint - %s
-        LIMIT 1000 FOR UPDATE SKIP LOCKED
-    ))
-), new AS (
-    INSERT INTO batch (node, worker, sequence, written)
-    VALUES (%s, %s, %s, extract(epoch FROM now())::bigint)
-    ON CONFLICT DO NOTHING RETURNING 1
-)
-INSERT INTO usage AS u
-    (service, user_name, path, hour, requests, bytes_in, bytes_out, units, duration)
-SELECT service, user_name, path, hour, sum(requests)::bigint, sum(bytes_in)::bigint,
-       sum(bytes_out)::bigint, sum(units)::bigint, sum(duration)
-FROM unnest(%s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[],
-            %s::bigint[], %s::bigint[], %s::double precision[])
-     AS c (service, user_name, path, hour, requests, bytes_in, bytes_out, units, duration)
-WHERE EXISTS (SELECT FROM new)
-GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
-ON CONFLICT (service, user_name, path, hour) DO UPDATE SET
-    requests = u.requests + excluded.requests,
-    bytes_in = u.bytes_in + excluded.bytes_in,
-    bytes_out = u.bytes_out + excluded.bytes_out,
-    units = u.units + excluded.units,
-    duration = u.duration + excluded.duration
-"""
 
 
 @implementer(IStore)
@@ -57,24 +36,32 @@ class PostgresStore:
     """Usage in the PostgreSQL database at ``url``; ``statement_timeout`` in seconds.
 
     One connection writes, another one reads, each made at its first use: a long report does not
-    hold up the flush. Every call fails in bounded time, also when the server hangs; the next one
-    connects anew. ``reactor`` is the reactor.
+    hold up the flush. Upkeep has one of its own while it is at it. Every statement but those of an
+    upgrade fails in bounded time, also when the server hangs; the next one connects anew.
+    ``reactor`` is the reactor.
     """
 
     def __init__(self, url: str, statement_timeout: float, reactor: Any) -> None:
-        target = parse_postgres_url(url)
+        self._target = parse_postgres_url(url)
+        self._reactor = reactor
+        self._statement_timeout = statement_timeout
         self._writing, self._reading = (
-            PostgresLink(target, reactor, statement_timeout, _prepare) for _ in range(2)
+            PostgresLink(self._target, reactor, statement_timeout, postgres_schema.make_or_check)
+            for _ in range(2)
         )
+        self._apart: set[PostgresLink] = set()
+        self._writer = BatchWriter()
 
     def open(self) -> Deferred[None]:
         """See :meth:`IStore.open`."""
-        return _deferred(self._writing.run(_look))
+        return _deferred(self._writing.run(look))
 
     def close(self) -> Deferred[None]:
         """See :meth:`IStore.close`."""
 
         async def close() -> None:
+            for link in list(self._apart):
+                link.hang_up()  # What it has done is done, and the rest can wait.
             await self._writing.close()
             await self._reading.close()
 
@@ -82,26 +69,98 @@ class PostgresStore:
 
     def ping(self) -> Deferred[None]:
         """See :meth:`IStore.ping`."""
-        return _deferred(self._reading.run(_look))
+        return _deferred(self._reading.run(look))
+
+    # --- schema ---------------------------------------------------------------------------
+
+    def version(self) -> Deferred[SchemaVersion]:
+        """See :meth:`ISchema.version`."""
+
+        async def version(connection: Connection) -> SchemaVersion:
+            found = await postgres_schema.found_version(connection)
+            return SchemaVersion(found, newest("postgres"))
+
+        return _deferred(self._run_apart(version, _nothing, self._statement_timeout))
+
+    def upgrade(self, tell: Callable[[str], object]) -> Deferred[None]:
+        """See :meth:`ISchema.upgrade`."""
+        return _deferred(
+            self._run_apart(lambda connection: postgres_schema.upgrade(connection, tell), _nothing)
+        )
+
+    # --- usage ----------------------------------------------------------------------------
 
     def write_batch(self, batch: Batch) -> Deferred[None]:
-        """See :meth:`IStore.write_batch`."""
-
-        async def write(connection: Connection) -> None:
-            columns = zip(*stored_rows(batch), strict=True) if batch.counters else [()] * 9
-            key = (KEEP_BATCHES, batch.node, batch.worker, batch.sequence)
-            await connection.runOperation(_WRITE, (*key, *map(_array, columns)))
-
-        return _deferred(self._writing.run(write))
+        """See :meth:`IUsage.write_batch`."""
+        return _deferred(
+            self._writing.run(lambda connection: self._writer.write(connection, batch))
+        )
 
     def usage(self, query: UsageQuery) -> Deferred[list[UsageRow]]:
-        """See :meth:`IStore.usage`."""
+        """See :meth:`IUsage.usage`."""
 
         async def read(connection: Connection) -> list[UsageRow]:
-            sql, parameters = usage_sql(query, "%s")
-            return usage_rows(await connection.runQuery(sql, parameters))
+            return usage_rows(await connection.query(*await select_usage(connection, query)))
 
         return _deferred(self._reading.run(read))
+
+    def stream_usage(
+        self, query: UsageQuery, take: Callable[[Sequence[UsageRow]], object]
+    ) -> Deferred[None]:
+        """See :meth:`IUsage.stream_usage`."""
+
+        async def read(connection: Connection) -> None:
+            select = await select_usage(connection, query)
+            await stream(connection, *select, lambda rows: take(usage_rows(rows)))
+
+        return _deferred(self._reading.run(read))
+
+    def records(self, query: RecordQuery) -> Deferred[list[UsageRecord]]:
+        """See :meth:`IUsage.records`."""
+
+        async def read(connection: Connection) -> list[UsageRecord]:
+            return usage_records(await connection.query(*records_select(query, POSTGRES)))
+
+        return _deferred(self._reading.run(read))
+
+    def stream_records(
+        self, query: RecordQuery, take: Callable[[Sequence[UsageRecord]], object]
+    ) -> Deferred[None]:
+        """See :meth:`IUsage.stream_records`."""
+
+        async def read(connection: Connection) -> None:
+            select = records_select(query, POSTGRES)
+            await stream(connection, *select, lambda rows: take(usage_records(rows)))
+
+        return _deferred(self._reading.run(read))
+
+    # --- upkeep ---------------------------------------------------------------------------
+
+    def maintain(self, now: float, keep: Retention) -> Deferred[Upkept]:
+        """See :meth:`IUpkeep.maintain`."""
+        cut = cuts(now, keep)
+        return _deferred(
+            self._run_apart(
+                lambda connection: postgres_upkeep.maintain(connection, cut),
+                postgres_schema.make_or_check,
+                self._statement_timeout,
+            )
+        )
+
+    async def _run_apart(
+        self,
+        work: Callable[[Connection], Awaitable[T]],
+        prepare: Callable[[Connection], Awaitable[None]],
+        statement_timeout: float | None = None,
+    ) -> T:
+        """Do ``work`` on a connection of its own, which is closed then."""
+        link = PostgresLink(self._target, self._reactor, statement_timeout, prepare)
+        self._apart.add(link)
+        try:
+            return await link.run(work)
+        finally:
+            self._apart.discard(link)
+            link.hang_up()
 
 
 def _deferred(coroutine: Coroutine[Any, Any, T]) -> Deferred[T]:
@@ -111,43 +170,5 @@ def _deferred(coroutine: Coroutine[Any, Any, T]) -> Deferred[T]:
     return result
 
 
-async def _look(connection: Connection) -> None:
-    await connection.runOperation("SELECT 1 FROM usage LIMIT 1")
-
-
-async def _prepare(connection: Connection) -> None:
-    """Bring the schema up to date; two processes that begin at the same time take turns.
-
-    There is no ROLLBACK: after a failure the connection is dropped, which is one.
-    """
-    cursor = connection.cursor()
-    await cursor.execute("SHOW server_encoding")
-    (encoding,) = cursor.fetchone()
-    if encoding != "UTF8":
-        raise ConfigurationError(
-            [Problem("store.url", f"the database's encoding is {encoding}; make one with UTF8")]
-        )
-    await cursor.execute("BEGIN")
-    await cursor.execute("SELECT pg_advisory_xact_lock(%s)", (UPGRADE_LOCK,))
-    await cursor.execute("CREATE TABLE IF NOT EXISTS schema_version (version integer NOT NULL)")
-    await cursor.execute("SELECT coalesce(max(version), 0) FROM schema_version")
-    (version,) = cursor.fetchone()
-    for number, sql in upgrades("postgres", version):
-        await cursor.execute(sql)
-        await cursor.execute("INSERT INTO schema_version (version) VALUES (%s)", (number,))
-    await cursor.execute("COMMIT")
-
-
-def _array(values: Iterable[str | int | float]) -> str:
-    """Return a column as PostgreSQL writes arrays.
-
-    One text is five times cheaper than the ``ARRAY[…]`` that psycopg2 makes of a list, for us and
-    for the server, which has to parse that as an expression.
-    """
-    return "{" + ",".join(map(_element, values)) + "}"
-
-
-def _element(value: str | int | float) -> str:
-    if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    return str(value)
+async def _nothing(_: Connection) -> None:
+    """Take the database as it is."""

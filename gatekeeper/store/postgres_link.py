@@ -10,12 +10,12 @@ consent. Whether the server had done what was asked is unknown then, as after an
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
 
 import psycopg2
 from twisted.internet.defer import CancelledError, DeferredLock
-from twisted.internet.error import ConnectionClosed
+from twisted.internet.error import ConnectionClosed, ConnectionLost
 from twisted.internet.threads import deferToThreadPool
 from txpostgres import txpostgres  # type: ignore[import-untyped]
 
@@ -45,7 +45,36 @@ KEEP_ALIVE: Final = {
 
 
 class Connection(txpostgres.Connection):  # type: ignore[misc]
-    """txpostgres's connection, with two things put right."""
+    """txpostgres's connection, with three things put right.
+
+    ``limit`` is how many seconds a statement may take before we hang up; ``None``: any time.
+    """
+
+    limit: float | None = None
+
+    async def query(self, sql: str, parameters: Sequence[Any] | None = None) -> list[Any]:
+        """Run a statement and return its rows, none where it has none to return.
+
+        :raises TimeoutError: there is no answer; the connection is closed.
+        """
+        cursor = self.cursor()
+        await self.within(self.limit, cursor.execute(sql, parameters or None))
+        return cursor.fetchall() if cursor.description else []
+
+    async def within(self, limit: float | None, work: Awaitable[T]) -> T:
+        """Return what ``work`` returns; hang up where it takes longer than ``limit`` seconds."""
+        if limit is None:
+            return await work
+        timer = self.reactor.callLater(limit, self.close)
+        try:
+            return await work
+        except ConnectionClosed:
+            if timer.active():
+                raise
+            raise TimeoutError(f"no answer within {limit:g} s") from None
+        finally:
+            if timer.active():
+                timer.cancel()
 
     def doRead(self) -> Exception | None:
         """Read. A server that hangs up on an idle connection is not an error to log."""
@@ -53,6 +82,11 @@ class Connection(txpostgres.Connection):  # type: ignore[misc]
             super().doRead()
         except psycopg2.Error as error:
             return error  # The reactor calls connectionLost() with it.
+        except ValueError:
+            # libpq has lost the connection, which has no socket any more, but not said so yet.
+            if self.fileno() >= 0:
+                raise
+            return ConnectionLost()
         return None
 
     def close(self) -> None:
@@ -69,16 +103,16 @@ class PostgresLink:
     """Runs work on one connection, one piece at a time.
 
     ``prepare`` is run on every new connection before anything else. ``statement_timeout`` is in
-    seconds. After any failure the connection is dropped, and with it a transaction that was open;
-    the next piece of work makes a new one. There is no retry here and nothing that goes on in the
-    background: when to try again is up to the caller.
+    seconds; ``None``: no statement is too long. After any failure the connection is dropped, and
+    with it a transaction that was open; the next piece of work makes a new one. There is no retry
+    here and nothing that goes on in the background: when to try again is up to the caller.
     """
 
     def __init__(
         self,
         target: PostgresTarget,
         reactor: Any,
-        statement_timeout: float,
+        statement_timeout: float | None,
         prepare: Callable[[Connection], Awaitable[None]],
     ) -> None:
         self._target = target
@@ -98,13 +132,13 @@ class PostgresLink:
         try:
             if self._closed:
                 raise StoreError("the store is closed")
-            connection = await self._connected()
-            limit = self._statement_timeout + GRACE
-            return await self._within(limit, connection, work(connection))
+            return await work(await self._connected())
         except BaseException as error:
             self._drop()
             if isinstance(error, CancelledError):  # By the server: txpostgres calls both so.
-                reason = f"statement cancelled (statement_timeout is {self._statement_timeout:g} s)"
+                reason = (
+                    f"statement cancelled (statement_timeout is {self._statement_timeout or 0:g} s)"
+                )
             elif isinstance(error, (psycopg2.Error, ConnectionClosed, OSError)):
                 reason = _reason(error)
             else:
@@ -112,6 +146,11 @@ class PostgresLink:
             raise StoreError(f"store.url: {self._target}: {reason}") from error
         finally:
             self._lock.release()
+
+    def hang_up(self) -> None:
+        """Hang up at once; what is under way fails. Nothing may follow."""
+        self._closed = True
+        self._drop()
 
     async def close(self) -> None:
         """Hang up, after what is under way or :data:`CLOSE_TIMEOUT` seconds. Nothing may follow."""
@@ -131,12 +170,11 @@ class PostgresLink:
         parameters = {**KEEP_ALIVE, "client_encoding": "UTF8", **self._target.parameters}
         parameters.update(await self._address())
         connection = self._connection = Connection(self._reactor)
-        await self._within(CONNECT_TIMEOUT, connection, connection.connect(**parameters))
-        milliseconds = int(self._statement_timeout * 1000)
-        limit = self._statement_timeout + GRACE
-        setting = connection.runOperation(f"SET statement_timeout = {milliseconds}")
-        await self._within(limit, connection, setting)
-        await self._within(limit, connection, self._prepare(connection))
+        await connection.within(CONNECT_TIMEOUT, connection.connect(**parameters))
+        timeout = self._statement_timeout
+        connection.limit = None if timeout is None else timeout + GRACE
+        await connection.query(f"SET statement_timeout = {int((timeout or 0) * 1000)}")
+        await self._prepare(connection)
         return connection
 
     async def _address(self) -> dict[str, str | int]:
@@ -155,18 +193,6 @@ class PostgresLink:
             "hostaddr": ",".join(addresses),
             "port": port,
         }
-
-    async def _within(self, limit: float, connection: Connection, work: Awaitable[T]) -> T:
-        timer = self._reactor.callLater(limit, connection.close)
-        try:
-            return await work
-        except ConnectionClosed:
-            if timer.active():
-                raise
-            raise TimeoutError(f"no answer within {limit:g} s") from None
-        finally:
-            if timer.active():
-                timer.cancel()
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None

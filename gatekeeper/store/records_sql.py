@@ -10,7 +10,9 @@ from gatekeeper.store.interface import RecordQuery
 from gatekeeper.usage.records import UsageRecord
 
 #: The fields of :class:`UsageRecord` as columns; "user" is a word of SQL.
-COLUMNS: Final = tuple("user_name" if name == "user" else name for name in UsageRecord._fields)
+RECORD_COLUMNS: Final = tuple(
+    "user_name" if name == "user" else name for name in UsageRecord._fields
+)
 
 
 def records_select(query: RecordQuery, dialect: Dialect) -> tuple[str, list[Parameter]]:
@@ -29,7 +31,7 @@ def records_select(query: RecordQuery, dialect: Dialect) -> tuple[str, list[Para
     at_most, number = limit(dialect, query.limit)
     # Nothing from outside gets into the text: names are ours, values are parameters.
     text = (
-        f"SELECT {', '.join(COLUMNS)} FROM usage_record{conditions} "  # noqa: S608
+        f"SELECT {', '.join(RECORD_COLUMNS)} FROM usage_record{conditions} "  # noqa: S608
         f"ORDER BY start DESC, id DESC{at_most}"
     )
     return text, values + number

@@ -6,14 +6,13 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from zope.interface import implementer
 
-from gatekeeper.store import schema, sqlite_upkeep, sqlite_usage
-from gatekeeper.store.dialects import SQLITE
+from gatekeeper.store import sqlite_upkeep, sqlite_usage
 from gatekeeper.store.interface import (
     IStore,
     RecordQuery,
@@ -23,21 +22,21 @@ from gatekeeper.store.interface import (
     UsageQuery,
     UsageRow,
 )
-from gatekeeper.store.records_sql import records_select, usage_records
+from gatekeeper.store.records_sql import usage_records
+from gatekeeper.store.schema import newest
 from gatekeeper.store.sqlite_file import SqliteFile
 from gatekeeper.store.sqlite_schema import found_version, make_or_check, upgrade
 from gatekeeper.store.upkeep import cuts
 from gatekeeper.store.usage_sql import usage_rows
 from gatekeeper.usage.records import Batch, UsageRecord
 
+T = TypeVar("T")
+
 #: Rows that a stream takes at a time.
 PAGE: Final = 1000
 
 #: Seconds that an upgrade waits for another one to finish.
 UPGRADE_TIMEOUT: Final = 600.0
-
-#: Makes a SELECT and its parameters for a query; may look into the file for that.
-Select = Callable[[sqlite3.Connection], tuple[str, list[Any]]]
 
 
 @implementer(IStore)
@@ -51,13 +50,13 @@ class SqliteStore:
     def __init__(self, path: Path, reactor: IReactorFromThreads, *, create: bool = True) -> None:
         self._path = path
         self._reactor = reactor
-        self._writing = SqliteFile(path, reactor, make_or_check, create=create)
-        self._reading = SqliteFile(path, reactor, make_or_check, create=create)
-        self._streaming = DeferredLock()
+        self._writing, self._reading = (
+            SqliteFile(path, reactor, make_or_check, create=create) for _ in range(2)
+        )
 
     def open(self) -> Deferred[None]:
         """See :meth:`IStore.open`."""
-        return self._writing.run(lambda _: None)
+        return self._writing.run(_nothing)
 
     def close(self) -> Deferred[None]:
         """See :meth:`IStore.close`."""
@@ -70,19 +69,117 @@ class SqliteStore:
 
     def ping(self) -> Deferred[None]:
         """See :meth:`IStore.ping`."""
+        return self._reading.run(sqlite_usage.look)
 
-        def look(connection: sqlite3.Connection) -> None:
-            connection.execute("SELECT 1 FROM usage LIMIT 1").fetchall()
-
-        return self._reading.run(look)
+    # --- schema ---------------------------------------------------------------------------
 
     def version(self) -> Deferred[SchemaVersion]:
         """See :meth:`ISchema.version`."""
         return self._apart(
-            lambda connection: SchemaVersion(found_version(connection), schema.newest("sqlite"))
+            lambda connection: SchemaVersion(found_version(connection), newest("sqlite"))
         )
 
     def upgrade(self, tell: Callable[[str], object]) -> Deferred[None]:
         """See :meth:`ISchema.upgrade`."""
         told = partial(self._reactor.callFromThread, tell)
         return self._apart(lambda connection: upgrade(connection, self._path, told))
+
+    def _apart(self, function: Callable[[sqlite3.Connection], T]) -> Deferred[T]:
+        """Run ``function`` on a file whose version nobody has looked at."""
+
+        async def run() -> T:
+            file = SqliteFile(
+                self._path, self._reactor, _nothing, create=False, busy_timeout=UPGRADE_TIMEOUT
+            )
+            try:
+                return await file.run(function)
+            finally:
+                await file.close()
+
+        return Deferred.fromCoroutine(run())
+
+    # --- usage ----------------------------------------------------------------------------
+
+    def write_batch(self, batch: Batch) -> Deferred[None]:
+        """See :meth:`IUsage.write_batch`."""
+        return self._writing.run(lambda connection: sqlite_usage.write(connection, batch))
+
+    def usage(self, query: UsageQuery) -> Deferred[list[UsageRow]]:
+        """See :meth:`IUsage.usage`."""
+        return self._reading.run(
+            lambda connection: usage_rows(sqlite_usage.ask_usage(connection, query).fetchall())
+        )
+
+    def stream_usage(
+        self, query: UsageQuery, take: Callable[[Sequence[UsageRow]], object]
+    ) -> Deferred[None]:
+        """See :meth:`IUsage.stream_usage`."""
+        return self._stream(
+            lambda connection: sqlite_usage.ask_usage(connection, query),
+            lambda rows: take(usage_rows(rows)),
+        )
+
+    def records(self, query: RecordQuery) -> Deferred[list[UsageRecord]]:
+        """See :meth:`IUsage.records`."""
+        return self._reading.run(
+            lambda connection: usage_records(sqlite_usage.ask_records(connection, query).fetchall())
+        )
+
+    def stream_records(
+        self, query: RecordQuery, take: Callable[[Sequence[UsageRecord]], object]
+    ) -> Deferred[None]:
+        """See :meth:`IUsage.stream_records`."""
+        return self._stream(
+            lambda connection: sqlite_usage.ask_records(connection, query),
+            lambda rows: take(usage_records(rows)),
+        )
+
+    def _stream(
+        self,
+        ask: Callable[[sqlite3.Connection], sqlite3.Cursor],
+        take: Callable[[list[Any]], object],
+    ) -> Deferred[None]:
+        async def stream() -> None:
+            cursor = await self._reading.run(ask)
+            try:
+                while rows := await self._reading.run(lambda _: cursor.fetchmany(PAGE)):
+                    take(rows)
+            finally:
+                await self._reading.run(lambda _: cursor.close())
+
+        return Deferred.fromCoroutine(stream())
+
+    # --- upkeep ---------------------------------------------------------------------------
+
+    def maintain(self, now: float, keep: Retention) -> Deferred[Upkept]:
+        """See :meth:`IUpkeep.maintain`."""
+
+        async def maintain() -> Upkept:
+            cut = cuts(now, keep)
+            return Upkept(
+                rolled_up=await self._all(sqlite_upkeep.roll_up, cut.hours),
+                rows=await self._all(sqlite_upkeep.delete_rows, cut.days),
+                record_days=await self._delete_records(cut.records),
+                batches=await self._all(sqlite_upkeep.delete_batches, cut.batches),
+            )
+
+        return Deferred.fromCoroutine(maintain())
+
+    async def _delete_records(self, before: int | None) -> int:
+        if before is None:
+            return 0
+        days = await self._writing.run(partial(sqlite_upkeep.record_days, before=before))
+        await self._all(sqlite_upkeep.delete_records, before)
+        return days
+
+    async def _all(self, step: Callable[[sqlite3.Connection, int], int], before: int | None) -> int:
+        """Do ``step`` until there is nothing left to do; a flush may come between any two."""
+        done = 0
+        if before is not None:
+            while count := await self._writing.run(lambda connection: step(connection, before)):
+                done += count
+        return done
+
+
+def _nothing(_: sqlite3.Connection) -> None:
+    """Only open the file."""

@@ -122,9 +122,7 @@ def connect(path: Path, *, create: bool, timeout: float) -> sqlite3.Connection:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     # "rw": SQLite itself would make the file with the umask's permissions.
     uri = f"{path.absolute().as_uri()}?mode=rw"
-    connection = sqlite3.connect(
-        uri, uri=True, timeout=timeout, isolation_level=None, check_same_thread=False
-    )
+    connection = sqlite3.connect(uri, uri=True, timeout=timeout, isolation_level=None)
     try:
         _use_wal(connection, timeout)
         connection.execute("PRAGMA synchronous = FULL")

@@ -7,12 +7,12 @@ import time
 from typing import Final
 
 from gatekeeper.errors import BatchRejected
-from gatekeeper.store import records_sql, usage_sql
-from gatekeeper.store.dialects import SQLITE, Parameter
+from gatekeeper.store.dialects import SQLITE
 from gatekeeper.store.fitting import LARGEST, fit
-from gatekeeper.store.interface import UsageQuery
+from gatekeeper.store.interface import RecordQuery, UsageQuery
+from gatekeeper.store.records_sql import RECORD_COLUMNS, records_select
 from gatekeeper.store.sqlite_file import transaction
-from gatekeeper.store.usage_sql import COLUMNS, EXTENT, KEY_COLUMNS, Extent
+from gatekeeper.store.usage_sql import COLUMNS, EXTENT, KEY_COLUMNS, Extent, usage_select
 from gatekeeper.usage.records import Batch, Counted
 
 
@@ -34,7 +34,7 @@ UPSERT: Final = (
     + ", ".join(map(_added, Counted._fields))
 )
 
-_RECORD: Final = _insert("usage_record", records_sql.COLUMNS)
+_RECORD: Final = _insert("usage_record", RECORD_COLUMNS)
 
 
 def write(connection: sqlite3.Connection, batch: Batch) -> None:
@@ -54,9 +54,17 @@ def write(connection: sqlite3.Connection, batch: Batch) -> None:
         raise BatchRejected(f"the store cannot take this batch: {error}") from error
 
 
-def usage_select(
-    connection: sqlite3.Connection, query: UsageQuery
-) -> tuple[str, list[Parameter]]:
-    """Return the SELECT for a query, and its parameters."""
+def look(connection: sqlite3.Connection) -> None:
+    """Find out whether the file can be read."""
+    connection.execute("SELECT 1 FROM usage LIMIT 1").fetchall()
+
+
+def ask_usage(connection: sqlite3.Connection, query: UsageQuery) -> sqlite3.Cursor:
+    """Return a cursor of usage."""
     extent = Extent._make(connection.execute(EXTENT).fetchone())
-    return usage_sql.usage_select(query, extent, SQLITE)
+    return connection.execute(*usage_select(query, extent, SQLITE))
+
+
+def ask_records(connection: sqlite3.Connection, query: RecordQuery) -> sqlite3.Cursor:
+    """Return a cursor of single records."""
+    return connection.execute(*records_select(query, SQLITE))

@@ -26,7 +26,7 @@ log = Logger()
 #: A store that is away is asked again after at most so many seconds.
 LONGEST_DELAY: Final = 60.0
 
-#: After so many records, of some two microseconds each, requests get a turn of the loop.
+#: Of so many records, about two microseconds each, requests may have to wait for the end.
 SLICE: Final = BLOCK_RECORDS
 
 #: A segment that cannot be read for one of these reasons will not be read later either. Others,
@@ -198,10 +198,12 @@ class Flusher:
             return Loaded(segment, Batch(*segment.key, {}), why)
         self._counters.take()  # Nothing, unless an attempt before has ended in the middle.
         kept: list[UsageRecord] = []
-        understood = 0
-        for number, block in enumerate(reading.found.blocks):
-            if number and understood // SLICE != (understood + block.records) // SLICE:
+        understood = in_this_turn = 0
+        for block in reading.found.blocks:
+            if in_this_turn + block.records > SLICE:
                 await deferLater(self._clock, 0)
+                in_this_turn = 0
+            in_this_turn += block.records
             records = decode_block(reading.data[block.start : block.end])
             understood += len(records)
             self._counters.add_all(records)

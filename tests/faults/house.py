@@ -168,6 +168,8 @@ class House:
 
     def count_stored(self) -> int:
         """How many records the store has."""
+        if self._query("SELECT to_regclass('usage')") == [(None,)]:
+            return 0  # no daemon has reached it yet
         ((count,),) = self._query("SELECT coalesce(sum(requests), 0)::bigint FROM usage")
         assert isinstance(count, int)
         return count

@@ -163,7 +163,8 @@ async def _read_answer(reader: asyncio.StreamReader) -> tuple[int, str, bool]:
 
 async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """The origin."""
-    with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+    # Cancelled: the load is over, and the daemon keeps its connections.
+    with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
             writer.write(_ANSWERS[head.split(b" ", 2)[1].rpartition(b"/")[2]])

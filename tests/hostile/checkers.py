@@ -32,6 +32,8 @@ CIPHER_KEY: Final = bytes(range(32, 64))
 #: Until when the good tokens of this run are good.
 LATER: Final = int(time.time()) + 3600
 
+KEY_SET: Final = key_set(public(RSA, "rsa"), public(EC, "ec"), public(ED, "ed"))
+
 USERS: Final = frozenset({"alice", "001", "ops"})
 
 #: These answer for a request by what stands in its credential field, through both doors.
@@ -55,6 +57,12 @@ name = "inner"
 role = "gateway"
 bind = "@inner@"
 trusted_peers = ["127.0.0.1"]
+
+[[listeners]]
+name = "outer"
+role = "gateway"
+bind = "@outer@"
+trusted_peers = ["192.0.2.0/24"]
 
 [[listeners]]
 name = "certificates"
@@ -91,7 +99,7 @@ url = "http://@auth@/auth"
 
 [checkers.fields]
 type = "exchange"
-url = "http://@auth@/auth"
+url = "http://@auth@/fields"
 credential = ["remote-user", "x-forwarded-for", "user-agent"]
 zone = "fields"
 
@@ -151,8 +159,18 @@ allow = ["@origin@"]
 """
 
 
+#: Those that believe a trusted peer, where we are none.
+_OUTER: Final = """
+[[services]]
+name = "outer"
+from = "/outer"
+to = "http://@origin@"
+checkers = ["trust://", "fields"]
+listeners = ["outer"]
+"""
+
 CONFIGURATION: Final = _CONFIGURATION + "".join(
-    [*map(_proxy, BY_FIELD), *map(_service, EVERY)],
+    [*map(_proxy, BY_FIELD), *map(_service, EVERY), _OUTER]
 )
 
 
@@ -228,7 +246,6 @@ def entrances(port: int) -> dict[str, Entrance]:
             fields=agent,
             refusal=(403,),
             injected=(("x-authkey", "token-of-alice"),),
-            consumed=False,
         ),
         Entrance("certificate", refusal=(403,), consumed=False),
         Entrance(
@@ -260,25 +277,27 @@ class KnowingService(AuthenticationService):
 class AuthServer(Origin):
     """Gives tokens for credentials, says what tokens are worth, and publishes keys.
 
-    ``tokens`` and ``active`` are what it knows; both may be changed.
+    ``tokens`` and ``named`` (by credential and by fields) ``active`` and ``keys`` are what it
+    knows; they may be changed.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.tokens = {
-            "Bearer exchange-me": "token-of-a-bearer",
-            "alice:192.0.2.7:test/1": "token-of-alice",
-        }
+        self.tokens = {"Bearer exchange-me": "token-of-a-bearer"}
+        self.named = {"alice:192.0.2.7:test/1": "token-of-alice"}
         self.active = {"opaque-1": "alice"}
+        self.keys = KEY_SET
         self.on |= {
             "/auth": self._exchange,
+            "/fields": self._exchange,
             "/introspect": self._introspect,
             "/jwks": self._publish,
         }
 
     def _exchange(self, conversation: Conversation) -> None:
         (credential,) = conversation.request.values("x-userinfo")
-        found = self.tokens.get(credential)
+        known = self.tokens if conversation.request.path == "/auth" else self.named
+        found = known.get(credential)
         status, body = ("200 OK", found) if found else ("401 Unauthorized", "")
         conversation.send(
             f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
@@ -290,16 +309,14 @@ class AuthServer(Origin):
         conversation.answer({"active": True, "sub": user} if user else {"active": False})
 
     def _publish(self, conversation: Conversation) -> None:
-        conversation.answer(json.loads(KEY_SET))
-
-
-KEY_SET: Final = key_set(public(RSA, "rsa"), public(EC, "ec"), public(ED, "ed"))
+        conversation.answer(json.loads(self.keys))
 
 
 class Checkpoint:
     """A running daemon (:data:`CONFIGURATION`), what its checkers ask, and the upstream.
 
-    ``trap`` is a server that nobody has a reason to ask.
+    ``trap`` is a server that nobody has a reason to ask. ``clients`` show a certificate,
+    ``strangers`` none.
     """
 
     def __init__(
@@ -310,6 +327,7 @@ class Checkpoint:
         service: KnowingService,
         trap: Origin,
         clients: ssl.SSLContext,
+        strangers: ssl.SSLContext,
     ) -> None:
         self.daemon = daemon
         self.origin = origin
@@ -317,6 +335,7 @@ class Checkpoint:
         self.service = service
         self.trap = trap
         self.clients = clients
+        self.strangers = strangers
         self.entrances = entrances(origin.port)
 
     def door(self, name: str, door: str = "gateway") -> Door:
@@ -338,14 +357,15 @@ class Door:
         self.host = f"127.0.0.1:{house.origin.port}"
         self.credentials = "Proxy-Authorization" if is_proxy else "Authorization"
 
-    def connect(self) -> Client:
-        """Connect; with the certificate where that is what counts."""
+    def connect(self, *, certified: bool = True) -> Client:
+        """Connect; with a certificate where that is what counts, unless it is to be left out."""
         daemon, name = self.house.daemon, self.entrance.name
         if self.is_proxy:
             return Client(daemon.address(f"proxy_{name}"))
         address = daemon.address(_LISTENERS.get(name, "gateway"))
-        context = self.house.clients if name == "certificate" else None
-        return Client(address, context)
+        if name != "certificate":
+            return Client(address)
+        return Client(address, self.house.clients if certified else self.house.strangers)
 
     def request(
         self, path: str, *lines: str, value: str | None = None, method: str = "GET"
@@ -363,7 +383,7 @@ class Door:
 
     def ask(self, path: str, *lines: str, value: str | None = None, method: str = "GET") -> Answer:
         """Send that on a connection of its own; the answer."""
-        with self.connect() as client:
+        with self.connect(certified=value is None) as client:
             client.try_to_send(self.request(path, *lines, value=value, method=method))
             return client.answer(method)
 
@@ -385,13 +405,13 @@ def checkpoint(directory: Path) -> Iterator[Checkpoint]:
     clients = authority.client_context()
     clients.load_cert_chain(alice.certificate, alice.key)
     with ExitStack() as stack:
-        origin, auth, trap = (
-            stack.enter_context(server) for server in (Origin(), AuthServer(), Origin())
-        )
+        origin, trap = stack.enter_context(Origin()), stack.enter_context(Origin())
+        auth = stack.enter_context(AuthServer())
         service = stack.enter_context(KnowingService())
         ports = {"origin": origin.port, "auth": auth.port, "grpc": service.port}
         daemon = stack.enter_context(Daemon(directory, CONFIGURATION, ports=ports))
-        house = Checkpoint(daemon, origin, auth, service, trap, clients)
+        strangers = authority.client_context()
+        house = Checkpoint(daemon, origin, auth, service, trap, clients, strangers)
         yield house
         daemon.stop()
         fingerprints = {house.entrances["tokens"].user}

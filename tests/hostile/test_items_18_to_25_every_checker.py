@@ -12,7 +12,7 @@ import pytest
 from tests.auth.support import KEY, token
 from tests.hostile.checkers import BY_FIELD, EVERY, LATER, Checkpoint, Door, checkpoint
 from tests.hostile.house import basic
-from tests.hostile.raw import Answer
+from tests.hostile.raw import Answer, Client
 from tests.hostile.test_items_18_to_25_credentials import FORGED
 from tests.origin import Conversation
 
@@ -111,12 +111,12 @@ def test_19_forged_identity_at_the_authentication_service(house: Checkpoint) -> 
 
 def test_19_a_client_that_says_it_is_a_trusted_peer(house: Checkpoint) -> None:
     """Who is trusted is told by the address of the connection, and by nothing that is sent."""
-    fields = house.door("fields")
-    request = fields.request("/hostile").replace(b"/fields/", b"/trust/")
-    with house.door("null").connect() as client:  # a listener that trusts nobody
-        client.send(request + b"")
-        answer = client.answer()
-    assert answer.status == 404
+    lines = ["X-SF-User-Id: alice", *house.entrances["fields"].fields]
+    lines += ["X-Real-IP: 192.0.2.1", "Forwarded: for=192.0.2.1"]
+    request = "\r\n".join(["GET /outer/hostile HTTP/1.1", "Host: x", *lines, "", ""])
+    with Client(house.daemon.address("outer")) as client:
+        client.send(request.encode())
+        assert client.answer().status == 403
     assert house.hostile() == []
 
 

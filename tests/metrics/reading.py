@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TypeAlias
 
 from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
 
 #: A sample's name and its labels, by name.
 Sample: TypeAlias = tuple[str, tuple[tuple[str, str], ...]]
@@ -25,3 +26,12 @@ def samples(metrics: Iterable[Metric]) -> dict[Sample, float]:
 def sample(name: str, **labels: str) -> Sample:
     """A key of :func:`samples`; ``name`` without its prefix."""
     return f"gatekeeper_{name}", tuple(sorted(labels.items()))
+
+
+def counted(collector: Collector, name: str) -> dict[tuple[str, ...], float]:
+    """Samples of one name that are not 0, by their labels' values in the order of the labels."""
+    return {
+        tuple(value for _, value in labels): number
+        for (full_name, labels), number in samples(collector.collect()).items()
+        if full_name == f"gatekeeper_{name}" and number
+    }

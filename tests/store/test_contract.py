@@ -31,11 +31,11 @@ def test_provides_the_interface(new_store: NewStore) -> None:
 async def test_counters_add_up_over_batches(new_store: NewStore) -> None:
     store = new_store()
     await store.open()
-    key = ("acme", "alice", "/v0", HOUR)
+    key = ("acme", "alice", "/v0", "", HOUR)
     await store.write_batch(batch({key: Counted(2, 5, 7, 3, 0.25)}, 1))
     await store.write_batch(batch({key: Counted(1, 1, 1, 1, 0.5)}, 2))
     rows = await store.usage(UsageQuery(by=("service", "user", "path", "hour")))
-    assert rows == [UsageRow("acme", "alice", "/v0", HOUR, 3, 6, 8, 4, 0.75)]
+    assert rows == [UsageRow("acme", "alice", "/v0", "", HOUR, 3, 6, 8, 4, 0.75)]
     await store.close()
 
 
@@ -43,7 +43,7 @@ async def test_counters_add_up_over_batches(new_store: NewStore) -> None:
 async def test_repeated_batch_counts_once(new_store: NewStore) -> None:
     store = new_store()
     await store.open()
-    first = batch({("acme", "alice", "/", HOUR): ONE})
+    first = batch({("acme", "alice", "/", "", HOUR): ONE})
     for _ in range(3):
         await store.write_batch(first)
     (row,) = await store.usage(UsageQuery())
@@ -54,7 +54,7 @@ async def test_repeated_batch_counts_once(new_store: NewStore) -> None:
 @in_reactor
 async def test_repeated_batch_counts_once_from_two_stores_at_once(new_store: NewStore) -> None:
     stores = [new_store(), new_store()]
-    first = batch({("acme", "alice", f"/{number}", HOUR): ONE for number in range(500)})
+    first = batch({("acme", "alice", f"/{number}", "", HOUR): ONE for number in range(500)})
     results = await DeferredList([store.write_batch(first) for store in stores])
     assert [succeeded for succeeded, _ in results] == [True, True]
     (row,) = await stores[0].usage(UsageQuery(by=()))
@@ -67,7 +67,7 @@ async def test_repeated_batch_counts_once_from_two_stores_at_once(new_store: New
 async def test_node_worker_and_sequence_name_a_batch(new_store: NewStore) -> None:
     store = new_store()
     await store.open()
-    counters = {("acme", "alice", "/", HOUR): ONE}
+    counters = {("acme", "alice", "/", "", HOUR): ONE}
     for name in (("a", 0, 1), ("b", 0, 1), ("a", 1, 1), ("a", 0, 2)):
         await store.write_batch(Batch(*name, counters))
     (row,) = await store.usage(UsageQuery())
@@ -78,7 +78,7 @@ async def test_node_worker_and_sequence_name_a_batch(new_store: NewStore) -> Non
 @in_reactor
 async def test_two_nodes_write_the_same_rows_at_once(new_store: NewStore) -> None:
     stores = [new_store(), new_store()]
-    keys: list[CounterKey] = [("acme", "alice", f"/{number}", HOUR) for number in range(300)]
+    keys: list[CounterKey] = [("acme", "alice", f"/{number}", "", HOUR) for number in range(300)]
     writes = [
         store.write_batch(batch(dict.fromkeys(order, ONE), sequence, node))
         for store, node, order in zip(stores, "ab", (keys, keys[::-1]), strict=True)
@@ -96,7 +96,7 @@ async def test_two_nodes_write_the_same_rows_at_once(new_store: NewStore) -> Non
 async def test_usage_survives_closing(new_store: NewStore) -> None:
     store = new_store()
     await store.open()
-    await store.write_batch(batch({("acme", "alice", "/", HOUR): ONE}))
+    await store.write_batch(batch({("acme", "alice", "/", "", HOUR): ONE}))
     await store.close()
     again = new_store()
     await again.open()
@@ -117,7 +117,7 @@ async def test_stores_that_open_at_once_do_not_race_for_the_schema(new_store: Ne
 @in_reactor
 async def test_writes_without_having_been_opened(new_store: NewStore) -> None:
     store = new_store()
-    await store.write_batch(batch({("acme", "alice", "/", HOUR): ONE}))
+    await store.write_batch(batch({("acme", "alice", "/", "", HOUR): ONE}))
     assert len(await store.usage(UsageQuery())) == 1
     await store.close()
 
@@ -150,7 +150,7 @@ async def test_empty_batch(new_store: NewStore) -> None:
 @in_reactor
 async def test_texts_come_back_as_they_are(new_store: NewStore, text: str) -> None:
     store = new_store()
-    await store.write_batch(batch({(text, text, text, HOUR): ONE}))
+    await store.write_batch(batch({(text, text, text, "", HOUR): ONE}))
     (row,) = await store.usage(UsageQuery(service=text, user=text))
     assert row[:3] == (text, text, text)
     await store.close()
@@ -161,10 +161,10 @@ async def test_texts_that_no_store_takes_do_not_stop_a_batch(new_store: NewStore
     store = new_store()
     long = "/" + "".join(chr(0x4E00 + number % 20000) for number in range(0, 300_000, 7))
     keys: list[CounterKey] = [
-        ("acme", "nul\0", "/", HOUR),
-        ("acme", "surrogate\udc80", "/", HOUR),
-        ("acme" * 1000, long, long, HOUR),
-        ("acme" * 1000, long + "a", long, HOUR),
+        ("acme", "nul\0", "/", "", HOUR),
+        ("acme", "surrogate\udc80", "/", "", HOUR),
+        ("acme" * 1000, long, long, "", HOUR),
+        ("acme" * 1000, long + "a", long, "", HOUR),
     ]
     await store.write_batch(batch(dict.fromkeys(keys, ONE)))
     rows = await store.usage(UsageQuery())
@@ -177,56 +177,65 @@ async def test_texts_that_no_store_takes_do_not_stop_a_batch(new_store: NewStore
 async def test_sums_are_not_cut_to_32_bits(new_store: NewStore) -> None:
     store = new_store()
     big = Counted(2**40, 2**50, 2**50, 2**40, 1e9)
-    await store.write_batch(batch({("a", "u", "/1", HOUR): big, ("a", "u", "/2", HOUR): big}))
+    await store.write_batch(
+        batch({("a", "u", "/1", "", HOUR): big, ("a", "u", "/2", "", HOUR): big})
+    )
     (row,) = await store.usage(UsageQuery(by=()))
-    assert row == UsageRow("", "", "", None, 2**41, 2**51, 2**51, 2**41, 2e9)
+    assert row == UsageRow("", "", "", "", None, 2**41, 2**51, 2**51, 2**41, 2e9)
     assert type(row.requests) is int
     await store.close()
 
 
 DAY = HOUR // 86400 * 86400
 COUNTERS: dict[CounterKey, Counted] = {
-    ("acme", "alice", "/a", DAY): Counted(1, 0, 0, 0, 0.0),
-    ("acme", "alice", "/b", DAY + 3600): Counted(2, 0, 0, 0, 0.0),
-    ("acme", "Bob", "/a", DAY + 23 * 3600): Counted(4, 0, 0, 0, 0.0),
-    ("other", "alice", "/a", DAY + 24 * 3600): Counted(8, 0, 0, 0, 0.0),
+    ("acme", "alice", "/a", "", DAY): Counted(1, 0, 0, 0, 0.0),
+    ("acme", "alice", "/b", "", DAY + 3600): Counted(2, 0, 0, 0, 0.0),
+    ("acme", "Bob", "/a", "", DAY + 23 * 3600): Counted(4, 0, 0, 0, 0.0),
+    ("other", "alice", "/a", "", DAY + 24 * 3600): Counted(8, 0, 0, 0, 0.0),
 }
 
 
 def summary(rows: list[UsageRow]) -> list[tuple[object, ...]]:
-    return [(*row[:4], row.requests) for row in rows]
+    return [(*row[:5], row.requests) for row in rows]
 
 
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
-        (UsageQuery(by=()), [("", "", "", None, 15)]),
-        (UsageQuery(by=("service",)), [("acme", "", "", None, 7), ("other", "", "", None, 8)]),
+        (UsageQuery(by=()), [("", "", "", "", None, 15)]),
+        (
+            UsageQuery(by=("service",)),
+            [("acme", "", "", "", None, 7), ("other", "", "", "", None, 8)],
+        ),
         # Bytewise order, in every store.
-        (UsageQuery(by=("user",)), [("", "Bob", "", None, 4), ("", "alice", "", None, 11)]),
-        (UsageQuery(by=("path",)), [("", "", "/a", None, 13), ("", "", "/b", None, 2)]),
-        (UsageQuery(by=("day",)), [("", "", "", DAY, 7), ("", "", "", DAY + 86400, 8)]),
+        (UsageQuery(by=("user",)), [("", "Bob", "", "", None, 4), ("", "alice", "", "", None, 11)]),
+        (UsageQuery(by=("path",)), [("", "", "/a", "", None, 13), ("", "", "/b", "", None, 2)]),
+        (UsageQuery(by=("day",)), [("", "", "", "", DAY, 7), ("", "", "", "", DAY + 86400, 8)]),
         (
             UsageQuery(user="alice", by=("hour",)),
-            [("", "", "", DAY, 1), ("", "", "", DAY + 3600, 2), ("", "", "", DAY + 86400, 8)],
+            [
+                ("", "", "", "", DAY, 1),
+                ("", "", "", "", DAY + 3600, 2),
+                ("", "", "", "", DAY + 86400, 8),
+            ],
         ),
         (
             UsageQuery(by=("user", "day")),
             [
-                ("", "Bob", "", DAY, 4),
-                ("", "alice", "", DAY, 3),
-                ("", "alice", "", DAY + 86400, 8),
+                ("", "Bob", "", "", DAY, 4),
+                ("", "alice", "", "", DAY, 3),
+                ("", "alice", "", "", DAY + 86400, 8),
             ],
         ),
-        (UsageQuery(service="acme", by=()), [("", "", "", None, 7)]),
+        (UsageQuery(service="acme", by=()), [("", "", "", "", None, 7)]),
         (UsageQuery(service="nobody", by=()), []),
         # since is included, until is not.
-        (UsageQuery(since=DAY + 3600, by=()), [("", "", "", None, 14)]),
-        (UsageQuery(until=DAY + 3600, by=()), [("", "", "", None, 1)]),
-        (UsageQuery(since=DAY + 3600, until=DAY + 86400, by=()), [("", "", "", None, 6)]),
+        (UsageQuery(since=DAY + 3600, by=()), [("", "", "", "", None, 14)]),
+        (UsageQuery(until=DAY + 3600, by=()), [("", "", "", "", None, 1)]),
+        (UsageQuery(since=DAY + 3600, until=DAY + 86400, by=()), [("", "", "", "", None, 6)]),
         (
             UsageQuery(user="alice", since=DAY + 86400),
-            [("other", "alice", "/a", None, 8)],
+            [("other", "alice", "/a", "", None, 8)],
         ),
     ],
 )

@@ -22,7 +22,7 @@ from tests.servers import PostgresServer
 from tests.store.relay import Relay
 from tests.store.support import in_reactor
 
-BATCH = Batch("a", 0, 1, {("acme", "alice", "/", 0): Counted(1, 2, 3, 4, 0.5)})
+BATCH = Batch("a", 0, 1, {("acme", "alice", "/", "", 0): Counted(1, 2, 3, 4, 0.5)})
 
 
 @pytest.fixture

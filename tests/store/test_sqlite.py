@@ -18,7 +18,7 @@ from gatekeeper.store.sqlite import SqliteStore
 from gatekeeper.usage.records import Batch, Counted
 from tests.store.support import in_reactor
 
-BATCH = Batch("a", 0, 1, {("acme", "alice", "/", 0): Counted(1, 2, 3, 4, 0.5)})
+BATCH = Batch("a", 0, 1, {("acme", "alice", "/", "", 0): Counted(1, 2, 3, 4, 0.5)})
 
 
 def make(path: Path, *, create: bool = True) -> SqliteStore:
@@ -104,7 +104,7 @@ async def test_failure_in_the_middle_of_a_batch_leaves_nothing(tmp_path: Path) -
     store = make(tmp_path / "u.sqlite")
     await store.open()
     too_big = Counted(2**64, 0, 0, 0, 0.0)
-    counters = {**BATCH.counters, ("acme", "alice", "/2", 0): too_big}
+    counters = {**BATCH.counters, ("acme", "alice", "/2", "", 0): too_big}
     with pytest.raises(OverflowError):
         await store.write_batch(BATCH._replace(counters=counters))
     assert await store.usage(UsageQuery()) == []

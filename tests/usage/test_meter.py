@@ -1,41 +1,253 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from gatekeeper.usage.counters import Counters
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from gatekeeper.errors import JournalError
 from gatekeeper.usage.meter import Meter
 from gatekeeper.usage.records import UsageRecord
+from tests.usage.journals import levels, logged
 
 
-def test_records_are_handed_on_once_per_turn(record: UsageRecord) -> None:
-    turn: list[Callable[[], None]] = []
-    counters = Counters()
-    meter = Meter(counters, turn.append)
-    for requests in (3, 1):
-        for _ in range(requests):
-            meter.record(record)
-        assert len(counters) == 0
-        (drain,) = turn
-        turn.clear()
-        drain()
-        (counted,) = counters.take(10).values()
-        assert counted.requests == requests
+class FakeJournal:
+    """Writes down what happens, in order; fails with ``error``."""
+
+    full = False
+
+    def __init__(self, fsync: str = "interval") -> None:
+        self.fsync = fsync
+        self.error: Exception | None = None
+        self.events: list[str] = []
+        self.syncs: list[Deferred[None]] = []
+
+    def append(self, records: Sequence[UsageRecord]) -> None:
+        self.events.append("append " + " ".join(record.id for record in records))
+        if self.error is not None:
+            raise self.error
+
+    def sync(self) -> Deferred[None]:
+        self.events.append("sync")
+        self.syncs.append(Deferred())
+        return self.syncs[-1]
 
 
-def test_draining_by_hand_before_the_turn_ends(record: UsageRecord) -> None:
-    turn: list[Callable[[], None]] = []
-    counters = Counters()
-    meter = Meter(counters, turn.append)
-    meter.record(record)
-    meter.drain()
-    turn[0]()
-    (counted,) = counters.take(10).values()
-    assert counted.requests == 1
+class Response:
+    def __init__(self, name: str, events: list[str], error: Exception | None = None) -> None:
+        self.name = name
+        self.events = events
+        self.error = error
+
+    def release(self) -> None:
+        self._note("release")
+
+    def withhold(self) -> None:
+        self._note("withhold")
+
+    def _note(self, what: str) -> None:
+        self.events.append(f"{what} {self.name}")
+        if self.error is not None:
+            raise self.error
 
 
-def test_full_when_the_counters_are(record: UsageRecord) -> None:
-    meter = Meter(Counters(max_keys=1), lambda drain: None)
-    assert not meter.full
-    meter.record(record)
-    meter.drain()
-    assert meter.full
+class Setup:
+    def __init__(self, record: UsageRecord, fsync: str = "interval") -> None:
+        self._record = record
+        self.journal = FakeJournal(fsync)
+        self.events = self.journal.events
+        self.scheduled: list[Callable[[], None]] = []
+        self.meter = Meter(self.journal, self.scheduled.append)
+
+    def record(self, *ids: str) -> None:
+        """Exchanges that end without a response to hold."""
+        for each in ids:
+            self.meter.record(self._record._replace(id=each))
+
+    def end(self, *ids: str, error: Exception | None = None) -> None:
+        """Exchanges that end with a response."""
+        for each in ids:
+            self.record(each)
+            self.meter.hold(Response(each, self.events, error))
+
+    def turn(self) -> list[str]:
+        """The end of a turn of the loop: what has happened since the last one."""
+        self.run_scheduled()
+        return self.happened()
+
+    def run_scheduled(self) -> None:
+        scheduled, self.scheduled[:] = self.scheduled[:], []
+        for call in scheduled:
+            call()
+
+    @property
+    def waiting(self) -> list[Deferred[None]]:
+        """Syncs that have not come to their end."""
+        return [sync for sync in self.journal.syncs if not sync.called]
+
+    def happened(self) -> list[str]:
+        events, self.events[:] = self.events[:], []
+        return events
+
+
+@pytest.fixture
+def setup(record: UsageRecord) -> Setup:
+    return Setup(record)
+
+
+@pytest.fixture
+def always(record: UsageRecord) -> Setup:
+    return Setup(record, "always")
+
+
+def test_one_append_for_each_turn_and_then_the_releases(setup: Setup) -> None:
+    setup.end("a")
+    setup.record("b")
+    setup.end("c")
+    assert setup.happened() == []
+    assert len(setup.scheduled) == 1
+    assert setup.turn() == ["append a b c", "release a", "release c"]
+    setup.end("d")
+    assert setup.turn() == ["append d", "release d"]
+    assert setup.turn() == []
+
+
+def test_draining_by_hand_before_the_turn_ends(setup: Setup) -> None:
+    setup.end("a")
+    setup.meter.drain()
+    assert setup.happened() == ["append a", "release a"]
+    assert setup.turn() == []
+
+
+def test_full_when_the_journal_is(setup: Setup) -> None:
+    assert not setup.meter.full
+    setup.journal.full = True
+    assert setup.meter.full
+
+
+def test_what_cannot_be_appended_is_withheld(setup: Setup) -> None:
+    setup.journal.error = JournalError("no space left")
+    setup.end("a", "b")
+    with logged("meter") as events:
+        assert setup.turn() == ["append a b", "withhold a", "withhold b"]
+    assert events == [], "the journal says so, once"
+    setup.journal.error = None
+    setup.end("c")
+    assert setup.turn() == ["append c", "release c"], "nothing is kept"
+
+
+def test_fault_of_our_own_withholds_too(setup: Setup) -> None:
+    setup.journal.error = TypeError("not a text")
+    setup.end("a", "b")
+    with logged("meter") as events:
+        assert setup.turn() == ["append a b", "withhold a", "withhold b"]
+    assert levels(events) == ["critical"]
+    assert events[0]["log_failure"].check(TypeError)
+    assert events[0]["count"] == 2
+
+
+@pytest.mark.parametrize("error", [None, JournalError("full")])
+def test_response_that_raises_does_not_keep_others(
+    setup: Setup, error: JournalError | None
+) -> None:
+    setup.journal.error = error
+    setup.end("a")
+    setup.end("b", error=ZeroDivisionError())
+    setup.end("c")
+    what = "release" if error is None else "withhold"
+    with logged("meter") as events:
+        assert setup.turn()[1:] == [f"{what} {name}" for name in "abc"]
+    assert levels(events) == ["critical"]
+
+
+def test_release_that_ends_the_next_exchange(setup: Setup) -> None:
+    """A pipelined request may be answered within the release: that is for the next turn."""
+
+    class Pipelining(Response):
+        def release(self) -> None:
+            super().release()
+            setup.end("next")
+
+    setup.record("a")
+    setup.meter.hold(Pipelining("a", setup.events))
+    setup.end("b")
+    assert setup.turn() == ["append a b", "release a", "release b"]
+    assert setup.turn() == ["append next", "release next"]
+
+
+class TestAlways:
+    """``fsync = "always"``: releases wait for the disk."""
+
+    def test_release_waits_for_a_sync_that_begins_after_the_append(self, always: Setup) -> None:
+        always.end("a")
+        assert always.turn() == ["append a", "sync"]
+        always.end("b")
+        assert always.turn() == ["append b"], "one at a time"
+        always.end("c")
+        always.record("d")
+        assert always.turn() == ["append c d"]
+        always.journal.syncs[0].callback(None)
+        assert always.happened() == ["release a", "sync"]
+        always.journal.syncs[1].callback(None)
+        assert always.happened() == ["release b", "release c"]
+        assert len(always.journal.syncs) == 2, "nothing more to do"
+
+    def test_record_without_a_response_is_forced_too(self, always: Setup) -> None:
+        always.record("a")
+        assert always.turn() == ["append a", "sync"]
+        always.record("b")
+        assert always.turn() == ["append b"]
+        always.journal.syncs[0].callback(None)
+        assert always.happened() == ["sync"]
+
+    def test_failed_append_is_withheld_at_once(self, always: Setup) -> None:
+        always.end("a")
+        always.turn()
+        always.journal.error = JournalError("full")
+        always.end("b")
+        assert always.turn() == ["append b", "withhold b"]
+        always.journal.syncs[0].callback(None)
+        assert always.happened() == ["release a"]
+
+    @pytest.mark.parametrize("error", [JournalError("broken"), ZeroDivisionError()])
+    def test_failed_sync(self, always: Setup, error: Exception) -> None:
+        """What waited for the next one is withheld as well: it went into the same file."""
+        always.end("a")
+        always.turn()
+        always.end("b")
+        always.turn()
+        with logged("meter") as events:
+            always.journal.syncs[0].errback(Failure(error))
+        assert always.happened() == ["withhold a", "withhold b"]
+        assert len(events) == isinstance(error, ZeroDivisionError)
+        always.end("c")
+        assert always.turn() == ["append c", "sync"]
+        always.journal.syncs[1].callback(None)
+        assert always.happened() == ["release c"]
+
+    @given(st.lists(st.one_of(st.integers(0, 3), st.just("sync")), max_size=30))
+    def test_whatever_the_rhythm(self, steps: list[int | str]) -> None:
+        """Releases come in order, and each after a sync that began after its append."""
+        setup = Setup(UsageRecord("", 0, 0, "", "", "", "", "", 0, 0, 0, 0, 0, ""), "always")
+        count = 0
+        for step in [*steps, "sync", "sync", "sync"]:
+            if isinstance(step, int):
+                setup.end(*(str(count + index) for index in range(step)))
+                count += step
+                setup.run_scheduled()
+            elif setup.waiting:
+                setup.waiting[0].callback(None)
+        released = [int(name[8:]) for name in setup.events if name.startswith("release")]
+        assert released == list(range(count))
+        appended = safe = 0
+        for event in setup.events:
+            kind, _, names = event.partition(" ")
+            if kind == "append":
+                appended += len(names.split())
+            elif kind == "sync":
+                safe = appended
+            else:
+                assert int(names) < safe

@@ -7,7 +7,7 @@ pieces is a depth, a place in the tree of wanted paths, and at most :data:`LONGE
 key or a value that the next piece may complete.
 
 Documents may follow one another. Of each path the last value counts, as it does where an object has
-a key twice. What is not JSON leads to some values or to none, and never to an exception.
+a key twice; a ``null`` is no value. What is not JSON leads to some values or to none, and never to an exception.
 """
 
 from __future__ import annotations
@@ -86,8 +86,9 @@ class Scanner:
     def _keep(self) -> None:
         for slot, value in enumerate(self._found):
             if value is not None:
-                self.values[slot] = value
                 self._found[slot] = None
+                if value != b"null":
+                    self.values[slot] = value
 
     def feed(self, data: bytes) -> None:
         """Read on. The cost is bounded for each byte, however the document is made."""

@@ -13,7 +13,7 @@ TOO_MANY: Final = 2**63
 _LONGEST_NUMBER: Final = 64
 _LONGEST_NAME: Final = 128  # bytes
 _NUMBER: Final = re.compile(rb"-?(?:0|[1-9][0-9]*+)(\.[0-9]++)?([eE][+-]?+[0-9]{1,3})?")  # 8259, 6
-_DIGITS: Final = re.compile(r"[0-9]{1,32}")
+_DIGITS: Final = re.compile(rb"[0-9]{1,32}")
 
 
 def whole_number(text: bytes | None) -> int | None:
@@ -37,7 +37,7 @@ def whole_number(text: bytes | None) -> int | None:
     return number if 0 <= number < TOO_MANY else None
 
 
-def decimal_number(text: str) -> int | None:
+def decimal_number(text: bytes) -> int | None:
     """The number that plain digits say, in a header field; below 2**63."""
     if not _DIGITS.fullmatch(text):
         return None
