@@ -101,7 +101,11 @@ def finish(
 
     ``environ`` is what the daemon will find its secrets in.
     """
-    imported = reading.check(make, None)
+    imported = None
+    try:
+        imported = reading.check(make, None)
+    except UnicodeEncodeError:
+        reading.blame("", "a file's name is not UTF-8, and so cannot stand in a configuration")
     if imported is None or reading.problems:
         for problem in reading.problems:
             click.echo(printable(str(problem)), err=True)
@@ -154,7 +158,7 @@ def _write(path: Path, text: str, force: bool) -> None:
             path.unlink()  # half a file is worse than none
             raise
     except OSError as error:
-        click.echo(f"{path}: cannot be written: {error.strerror}", err=True)
+        click.echo(printable(f"{path}: cannot be written: {error.strerror}"), err=True)
         raise SystemExit(EXIT_INPUT) from None
 
 

@@ -43,9 +43,11 @@ from gatekeeper.net.sweep import Sweep
 from gatekeeper.net.tls import ServerTLS
 from gatekeeper.plane import Plane
 from gatekeeper.stats import Lateness
+from gatekeeper.store.interface import Retention
 from gatekeeper.store.opening import make_store
 from gatekeeper.usage.accesslog import open_access_log
 from gatekeeper.usage.metering import Metering
+from gatekeeper.usage.retention import StoreUpkeep
 
 log = Logger()
 
@@ -72,6 +74,9 @@ class Daemon(Service):
         )
         self._access_log = open_access_log(settings.log.access, loop.call_soon, loop.time)
         self._store = make_store(settings.store, reactor)
+        usage = settings.usage
+        keep = Retention(usage.keep_records, usage.keep_hours, usage.keep_days)
+        self._upkeep = StoreUpkeep(self._store, keep, reactor)
         self.metering = (
             Metering(settings.usage, settings.state_dir, self._store, reactor, loop.call_soon)
             if settings.usage.enabled
@@ -208,6 +213,7 @@ class Daemon(Service):
         # Started together: a store that is away is no reason not to serve.
         if self.metering is not None:
             self.metering.start()
+        self._upkeep.start()
         ensureDeferred(self._open_store()).addErrback(self._give_up)
         ensureDeferred(self._open_doors()).addErrback(self._give_up)
 
@@ -296,6 +302,7 @@ class Daemon(Service):
             if introspection.running:
                 await introspection.stopService()
         await self._drain()
+        self._upkeep.stop()
         if self.metering is not None:
             await self.metering.stop()
         await self._store.close()

@@ -23,6 +23,8 @@ FORBIDDEN = {
     "gatekeeper.store": ("gatekeeper.net", "gatekeeper.exchange", "gatekeeper.auth"),
     "gatekeeper.exchange": ("gatekeeper.net", "gatekeeper.doors", "gatekeeper.routing"),
     "gatekeeper.routing": ("gatekeeper.net",),
+    "gatekeeper.stats": ("twisted", "zope", "gatekeeper", "prometheus_client"),
+    "gatekeeper.metrics": ("gatekeeper.net", "gatekeeper.exchange", "gatekeeper.management"),
     "gatekeeper.management": ("gatekeeper.exchange", "gatekeeper.doors", "gatekeeper.net.server"),
     "gatekeeper.cli": ("gatekeeper.exchange", "gatekeeper.net", "gatekeeper.daemon"),
 }
@@ -75,6 +77,19 @@ def test_nobody_imports_the_roots(root: str) -> None:
         and any(is_below(i, root) for i in imports(path))
     }
     assert found <= set(ROOTS[root])
+
+
+def test_only_metrics_import_the_library_of_metrics() -> None:
+    """Its counters cost more than all that a request does elsewhere; see ``gatekeeper.stats``."""
+    library = "prometheus_client"
+    found = {
+        name for name, path in MODULES.items() if any(is_below(i, library) for i in imports(path))
+    }
+    assert "gatekeeper.metrics.families" in found
+    assert all(
+        is_below(name, "gatekeeper.metrics") or name == "gatekeeper.management.metrics"
+        for name in found
+    )
 
 
 def test_nobody_imports_the_reactor() -> None:

@@ -154,8 +154,8 @@ class Chain:
             except Exception:
                 return self._failed(index, Failure())
             if isinstance(verdict, Deferred):
-                verdict.addErrback(partial(self._failed, index))
-                return verdict.addCallback(self._go_on, credentials, index)
+                failed = partial(self._failed, index)
+                return verdict.addCallbacks(self._go_on, failed, (credentials, index))
             if not isinstance(verdict, Abstain):
                 return self._checked(index, verdict)
         return self._nobody(credentials)

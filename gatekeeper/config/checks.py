@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from gatekeeper.config.checkers import CheckerTable, CheckerTypes
 from gatekeeper.config.drafts import Draft, draft, drafts, sound
 from gatekeeper.config.messages import path_of, suggestion
+from gatekeeper.config.metering import meter_problems
 from gatekeeper.config.model import Demo, Listener, Management, Section, Service
 from gatekeeper.config.needs import unmet_needs
 from gatekeeper.config.values import Address, check_name, parse_bind
@@ -74,6 +75,7 @@ def cross_check(
     yield from _conflicting_services(tables)
     yield from _actions_beside_others(tables.services)
     yield from _http2_to_nowhere(tables.services)
+    yield from meter_problems(raw.get("services"))
     yield from _open_management(tables.management)
     yield from _demo_without_users(tables)
 

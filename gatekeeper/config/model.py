@@ -8,10 +8,11 @@ the store's file and the access log against ``state_dir``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, InstanceOf
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf
 
 from gatekeeper.config import values
 from gatekeeper.config.checkers import CheckerTable
@@ -30,6 +31,7 @@ YEAR = 366 * 24 * 3600.0
 Seconds = Annotated[float, Field(strict=True, gt=0, le=YEAR, allow_inf_nan=False), Words("seconds")]
 Bytes = Annotated[int, Field(strict=True, gt=0, lt=2**63), Words("bytes")]
 Count = Annotated[int, Field(strict=True, gt=0, lt=2**63), Words("number")]
+Units = Annotated[int, Field(strict=True, ge=0, lt=2**63), Words("number")]
 Flag = Annotated[bool, Field(strict=True)]
 Name = Annotated[str, AfterValidator(values.check_name), Words("name")]
 Bind = Annotated[str, AfterValidator(values.check_bind), Words("address:port")]
@@ -38,6 +40,14 @@ Network = Annotated[str, AfterValidator(values.check_network), Words("network")]
 Method = Annotated[str, AfterValidator(values.check_method), Words("method")]
 Checker = Annotated[str, Words("checker")]
 AllowRule = Annotated[str, AfterValidator(check_allow_rule), Words("allow rule")]
+JsonPaths = Annotated[
+    tuple[str, ...],
+    BeforeValidator(values.one_or_more),
+    AfterValidator(values.check_json_paths),
+    Words("path or list of paths"),
+]
+Amount = Annotated[Decimal, BeforeValidator(values.exact_amount), Words("number")]
+ModelName = Annotated[str, AfterValidator(values.check_model_name)]
 
 
 class Section(BaseModel):
@@ -303,6 +313,62 @@ class ServiceLimits(Section):
     body: Bytes | None = Field(default=None, description="See `limits.body`.")
 
 
+class Price(Section):
+    """What the tokens of a model cost. A name that ends in `*` is for all that begin so."""
+
+    prompt: Amount = Field(description='Units for `per` prompt tokens; also a string: `"0.15"`.')
+    completion: Amount = Field(description="Units for `per` completion tokens.")
+    per: Count = Field(default=1, description="Tokens that the two prices are for.")
+
+
+class Meter(Section):
+    """What is charged for a request, in units. One unit a request if left out."""
+
+    units: Literal["requests", "bytes", "bytes_in", "bytes_out", "seconds", "header", "json"] = (
+        Field(
+            default="requests",
+            description="`requests`: one each. `bytes`: of both bodies; `bytes_in`: of the "
+            "request's, `bytes_out`: of the response's. `seconds`: how long it took, rounded up. "
+            "`header`: what a field of the response says. `json`: what its body says.",
+        )
+    )
+    header: Annotated[str, AfterValidator(values.check_field_name), Words("field name")] | None = (
+        Field(default=None, description='With `units = "header"`: the field.')
+    )
+    path: JsonPaths | None = Field(
+        default=None,
+        description='With `units = "json"`: where the units are, such as `usage.total_tokens`. Of '
+        "several paths the first that is there counts.",
+    )
+    model: JsonPaths | None = Field(
+        default=None,
+        description='With `units = "json"`: where the name of the model is, for reports and '
+        "`prices`; with `prices` it is `model` if left out.",
+    )
+    prices: dict[ModelName, Price] | None = Field(
+        default=None,
+        description="In place of `path`: tables by the model's name, that make units of tokens.",
+    )
+    prompt: JsonPaths = Field(
+        default=("usage.prompt_tokens",), description="With `prices`: where prompt tokens are."
+    )
+    completion: JsonPaths = Field(
+        default=("usage.completion_tokens",),
+        description="With `prices`: where completion tokens are.",
+    )
+    fallback: Units = Field(
+        default=1,
+        description="With `header` and `json`: the units where the answer does not say them.",
+    )
+    on_error: Literal["free", "charge"] = Field(
+        default="free",
+        description="With `header` and `json`: whether an answer that is not 2xx costs nothing, or "
+        "is read, and charged, as any other.",
+    )
+    minimum: Units = Field(default=0, description="The least that is charged, unless it is free.")
+    maximum: Units = Field(default=10**15, description="The most that is charged.")
+
+
 class Service(Section):
     """Something behind the gateway: where it is found, where it goes, who may use it."""
 
@@ -367,6 +433,7 @@ class Service(Section):
         "`usage.journal_size` is reached or the disk is full: `refuse` them with 503, or `admit` "
         "them without counting them.",
     )
+    meter: Meter = Field(default=Meter(), description="What is charged for a request.")
     timeouts: ServiceTimeouts = Field(default=ServiceTimeouts(), description="Overrides.")
     limits: ServiceLimits = Field(default=ServiceLimits(), description="Overrides.")
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from gatekeeper.config.annotations import item_of, keys_of, model_of
+from gatekeeper.config.annotations import item_of, keys_of, model_of, value_of
 from gatekeeper.config.model import Settings, Words
 
 _INTRODUCTION = """\
@@ -68,10 +68,11 @@ def render(checker_models: Mapping[str, type[BaseModel]]) -> str:
 
 
 def _subsection(path: str, field: FieldInfo) -> Iterator[str]:
-    """The section of a key that holds a table, or a list of tables, and those inside it."""
-    item = item_of(field.annotation)
-    if model := model_of(field.annotation if item is None else item):
-        title = f"``[{path}]``" if item is None else f"``[[{path}]]``"
+    """The section of a key that holds a table, or tables in a list or by name, and those inside."""
+    item, value = item_of(field.annotation), value_of(field.annotation)
+    if model := model_of(item or value or field.annotation):
+        path = f"{path}.NAME" if value else path
+        title = f"``[[{path}]]``" if item else f"``[{path}]``"
         yield from _section(path, model, title)
 
 

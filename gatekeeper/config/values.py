@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import NamedTuple, TypeAlias
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any, NamedTuple, TypeAlias
 
 from gatekeeper.errors import ProtocolError
 from gatekeeper.http.target import canonical_path
+from gatekeeper.usage.units.paths import parse_path
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -26,6 +29,9 @@ _METHOD = re.compile(r"[A-Z0-9!#$%&'*+.^_`|~-]+")
 # differently has no place in the choice of a service.
 _PREFIX = re.compile(r"[A-Za-z0-9._~!$&'()+,=:@/-]+")
 _PATH = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})+")
+_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
+_AMOUNT = re.compile(r"(?:[0-9]{1,12}|10{12})(?:\.[0-9]{1,15})?(?:e-(?:0[0-9]|1[0-5]))?")
+_MOST_PATHS = 8
 
 
 class Address(NamedTuple):
@@ -262,3 +268,46 @@ def check_store_url(text: str) -> str:
     if scheme == "postgresql" and rest:
         return text
     raise ValueError("must be `sqlite:///FILE` or `postgresql://user@host/database`")
+
+
+def check_field_name(text: str) -> str:
+    """The name of a header field (RFC 9110, 5.1), as it is."""
+    if not _FIELD_NAME.fullmatch(text):
+        raise ValueError("must be the name of a header field")
+    return text
+
+
+def one_or_more(value: Any) -> Any:
+    """A string that stands for a list of one; anything else as it is."""
+    return (value,) if isinstance(value, str) else value
+
+
+def check_json_paths(texts: Sequence[str]) -> Sequence[str]:
+    """Paths into a JSON document, as they are: one at least, and few."""
+    if not 1 <= len(texts) <= _MOST_PATHS:
+        raise ValueError(f"must be a path, or a list of 1 to {_MOST_PATHS}")
+    for text in texts:
+        parse_path(text)
+    return texts
+
+
+def exact_amount(value: Any) -> Any:
+    """A number, or a string that says one, as the decimal that it is written as.
+
+    What TOML has made a binary fraction is taken for the shortest decimal that gives it: the one
+    that was written, up to 15 digits.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError("must be a number")
+    if not _AMOUNT.fullmatch(str(value)):
+        raise ValueError(
+            "must be a number from 0 to 10^12, with at most 15 digits behind the point"
+        )
+    return Decimal(str(value))
+
+
+def check_model_name(text: str) -> str:
+    """A key of a price list, as it is: a name, or the beginning of names and a ``*``."""
+    if not 1 <= len(text.encode("utf-8", "replace")) <= 128 or "*" in text[:-1]:
+        raise ValueError("must be the name of a model; a `*` may stand at its end only")
+    return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import FileIO
 from threading import Lock
 from typing import BinaryIO, Final
 
@@ -52,9 +53,9 @@ def _read_length(stream: BinaryIO) -> int | None:
 
 
 class ResponseWriter:
-    """Writes responses whole, from any thread."""
+    """Writes responses whole, from any thread, to a stream without a buffer."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: FileIO) -> None:
         self._stream = stream
         self._lock = Lock()
 
@@ -69,6 +70,7 @@ class ResponseWriter:
             prefix.append(length & 0x7F | 0x80)
             length >>= 7
         prefix.append(length)
+        rest = bytes(prefix) + content
         with self._lock:
-            self._stream.write(bytes(prefix) + content)
-            self._stream.flush()
+            while rest:
+                rest = rest[self._stream.write(rest) :]

@@ -21,6 +21,7 @@ _TWISTD: Final = "from twisted.scripts.twistd import run; run()"
 _LOG_FILE: Final = "twistd.log"
 _STARTS_WITHIN: Final = 60.0  # seconds
 _ASKED_EVERY: Final = 0.1
+_MOST_SAID: Final = 10_000  # characters
 
 _CONFIGURATION: Final = """\
 # Made by gatekeeper-golem-runtime whenever it starts a gatekeeper; changes do not last.
@@ -64,7 +65,7 @@ def is_running(api: ManagementAPI) -> bool:
     :raises ProxyError: something does, and will not have us.
     """
     try:
-        api.call("GET", "services", timeout=5.0)
+        services = api.call("GET", "services", timeout=5.0)
     except TokenError as error:
         raise ProxyError(str(error)) from None
     except Unreachable:
@@ -72,6 +73,8 @@ def is_running(api: ManagementAPI) -> bool:
     except Refused as error:
         hint = "; give its token with --token-file" if error.status == 401 else ""
         raise ProxyError(f"{error}{hint}") from None
+    if not isinstance(services, list):
+        raise ProxyError(f"what answers at {api.host}:{api.port} is no management API")
     return True
 
 
@@ -121,15 +124,16 @@ def _said(command: Iterable[str], directory: Path | None = None) -> str:
             list(command),
             cwd=directory,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             timeout=_STARTS_WITHIN,
         )
     except subprocess.TimeoutExpired:
         return f"nothing has come of it within {_STARTS_WITHIN:g} s"
     if done.returncode == 0:
         return ""
-    return done.stderr.decode(errors="replace").strip() or f"it ended with {done.returncode}"
+    said = done.stdout.decode(errors="replace").strip()
+    return said[-_MOST_SAID:] or f"it ended with {done.returncode}"
 
 
 def _configuration(bind: str, services_dir: str = "") -> str:

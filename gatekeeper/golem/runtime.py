@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -122,7 +123,7 @@ def _start(options: argparse.Namespace, definition: Definition) -> int:
     from gatekeeper.golem.session import Session
 
     # From here on standard output is the protocol's: nobody else can write to it by accident.
-    with os.fdopen(os.dup(1), "wb") as sink:
+    with FileIO(os.dup(1), "wb") as sink:
         os.dup2(2, 1)
         api = _api(options)
         ensure_running(api, options.workdir.absolute())

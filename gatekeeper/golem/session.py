@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable
 from functools import partial
+from io import FileIO
 from queue import Queue
 from typing import BinaryIO, Final, NamedTuple, NoReturn
 
@@ -64,7 +65,7 @@ class Session:
     """
 
     def __init__(
-        self, source: BinaryIO, sink: BinaryIO, account: Account, interval: float = INTERVAL
+        self, source: BinaryIO, sink: FileIO, account: Account, interval: float = INTERVAL
     ) -> None:
         self._source = source
         self._writer = ResponseWriter(sink)

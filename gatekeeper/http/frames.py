@@ -33,11 +33,12 @@ ENHANCE_YOUR_CALM: Final = 0xB
 _OVERHEAD: Final = (1000, 100.0)
 #: Streams that a peer may take back, or make us take back: at once, and in every second.
 _RESETS: Final = (200, 33.0)
-#: Frames without content (WINDOW_UPDATE, PING) that each DATA frame of ours may bring about.
+#: Frames without content (WINDOW_UPDATE, PING) that a DATA frame of ours may bring about.
 _FOR_EACH_SENT: Final = 4
+_WORTH_IT: Final = 1024  # bytes in a DATA frame
 
 
-class ConnectionFault(GatekeeperError):
+class ConnectionFaultError(GatekeeperError):
     """The peer has done what ends the connection; ``code`` is for the GOAWAY frame."""
 
     def __init__(self, code: int, detail: str) -> None:
@@ -47,7 +48,7 @@ class ConnectionFault(GatekeeperError):
 
 
 class Frame(NamedTuple):
-    """A whole frame: ``raw`` are all its bytes. The connection preface counts as one, of type -1."""
+    """A whole frame, ``raw`` with all its bytes. The preface counts as one, of type -1."""
 
     type: int
     flags: int
@@ -71,10 +72,10 @@ class Frame(NamedTuple):
     def goaway(self) -> tuple[int, int]:
         """A GOAWAY frame's last stream and error code (RFC 9113, 6.8).
 
-        :raises ConnectionFault: there are none.
+        :raises ConnectionFaultError: there are none.
         """
         if len(self.raw) < _HEADER + 8 or self.stream_id:
-            raise ConnectionFault(FRAME_SIZE_ERROR, "a malformed GOAWAY")
+            raise ConnectionFaultError(FRAME_SIZE_ERROR, "a malformed GOAWAY")
         last = int.from_bytes(self.raw[9:13], "big") & 0x7FFFFFFF
         return last, int.from_bytes(self.raw[13:17], "big")
 
@@ -107,7 +108,15 @@ class FrameCutter:
     peer is a client, so a preface comes first, and the streams that it resets are counted.
     """
 
-    __slots__ = ("_block", "_block_limit", "_buffer", "_overhead", "_preface", "_resets", "in_block")
+    __slots__ = (
+        "_block",
+        "_block_limit",
+        "_buffer",
+        "_overhead",
+        "_preface",
+        "_resets",
+        "in_block",
+    )
 
     def __init__(self, *, block_limit: int, of_client: bool, now: float) -> None:
         self._buffer = bytearray()
@@ -130,7 +139,7 @@ class FrameCutter:
     def cut(self, now: float) -> Frame | None:
         """The next frame, ``None`` where more bytes are needed. ``now`` in seconds.
 
-        :raises ConnectionFault: the frame is too large, or there is too much that brings nothing.
+        :raises ConnectionFaultError: the frame is too large, or there is too much that brings nothing.
         """
         buffer = self._buffer
         if self._preface:
@@ -139,7 +148,7 @@ class FrameCutter:
             return None
         length = int.from_bytes(buffer[:3], "big")
         if length > LARGEST_FRAME:  # before anything of it is kept
-            raise ConnectionFault(FRAME_SIZE_ERROR, "a frame is too large")
+            raise ConnectionFaultError(FRAME_SIZE_ERROR, "a frame is too large")
         if len(buffer) < _HEADER + length:
             self._check_block(buffer[3], length)
             return None
@@ -152,7 +161,7 @@ class FrameCutter:
     def _cut_preface(self) -> Frame | None:
         buffer = self._buffer
         if not PREFACE.startswith(buffer[: len(PREFACE)]):
-            raise ConnectionFault(PROTOCOL_ERROR, "this is not HTTP/2")
+            raise ConnectionFaultError(PROTOCOL_ERROR, "this is not HTTP/2")
         if len(buffer) < len(PREFACE):
             return None
         del buffer[: len(PREFACE)]
@@ -164,7 +173,7 @@ class FrameCutter:
         if (kind == HEADERS and length > self._block_limit) or (
             kind == CONTINUATION and self._block + length > self._block_limit
         ):
-            raise ConnectionFault(ENHANCE_YOUR_CALM, "a header block is too large")
+            raise ConnectionFaultError(ENHANCE_YOUR_CALM, "a header block is too large")
 
     def _pay(self, frame: Frame, length: int, now: float) -> None:
         kind = frame.type
@@ -188,19 +197,25 @@ class FrameCutter:
     def charge(self, now: float) -> None:
         """Something came that brings nothing.
 
-        :raises ConnectionFault: once too often.
+        :raises ConnectionFaultError: once too often.
         """
         if not self._overhead.spend(now):
-            raise ConnectionFault(ENHANCE_YOUR_CALM, "too many frames without content")
+            raise ConnectionFaultError(ENHANCE_YOUR_CALM, "too many frames without content")
 
     def charge_reset(self, now: float) -> None:
         """The peer took a stream back, or made us do so.
 
-        :raises ConnectionFault: once too often.
+        :raises ConnectionFaultError: once too often.
         """
         if self._resets is not None and not self._resets.spend(now):
-            raise ConnectionFault(ENHANCE_YOUR_CALM, "too many streams were reset")
+            raise ConnectionFaultError(ENHANCE_YOUR_CALM, "too many streams were reset")
 
-    def sent_data(self) -> None:
-        """We have sent a DATA frame: the peer will open its windows again."""
-        self._overhead.earn(_FOR_EACH_SENT)
+    def sent_data(self, size: int, *, whole: bool) -> None:
+        """We have sent a DATA frame, which the peer may answer: it opens its windows, or measures.
+
+        Nothing is earned by a peer that opens its window by a few bytes each time.
+        """
+        if size >= _WORTH_IT:
+            self._overhead.earn(_FOR_EACH_SENT)
+        elif whole:
+            self._overhead.earn(1)

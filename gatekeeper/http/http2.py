@@ -40,35 +40,35 @@ _REQUEST: Final = frozenset(b":method :scheme :path :authority".split())
 _MOST_TRAILERS: Final = 100
 
 
-class MalformedMessage(GatekeeperError):
+class MalformedMessageError(GatekeeperError):
     """A message that breaks HTTP/2's rules: its stream ends with PROTOCOL_ERROR."""
 
 
 def _split(section: Section, allowed: frozenset[bytes]) -> tuple[dict[bytes, bytes], Fields]:
     """Pseudo-header fields and the others.
 
-    :raises MalformedMessage: RFC 9113, 8.2.1, 8.2.2 and 8.3.
+    :raises MalformedMessageError: RFC 9113, 8.2.1, 8.2.2 and 8.3.
     """
     pseudo: dict[bytes, bytes] = {}
     fields: Fields = []
     for name, value in section:
         if name[:1] == b":":
             if name not in allowed:
-                raise MalformedMessage("an unknown pseudo-header field")
+                raise MalformedMessageError("an unknown pseudo-header field")
             if fields:
-                raise MalformedMessage("a pseudo-header field behind other fields")
+                raise MalformedMessageError("a pseudo-header field behind other fields")
             if name in pseudo:
-                raise MalformedMessage("a pseudo-header field twice")
+                raise MalformedMessageError("a pseudo-header field twice")
             pseudo[name] = value
             continue
         if not _LOWER.fullmatch(name):
-            raise MalformedMessage("a malformed field name")
+            raise MalformedMessageError("a malformed field name")
         if not is_field(name, value):
-            raise MalformedMessage("a malformed field value")
+            raise MalformedMessageError("a malformed field value")
         if name in _CONNECTION:
-            raise MalformedMessage("a field of a connection")
+            raise MalformedMessageError("a field of a connection")
         if name == b"te" and value.lower() != b"trailers":
-            raise MalformedMessage("TE is not `trailers`")
+            raise MalformedMessageError("TE is not `trailers`")
         fields.append((name, value))
     return pseudo, fields
 
@@ -79,26 +79,26 @@ def request_head(section: Section, *, ended: bool) -> bytes:
     A body of unknown length becomes one in chunks. Where Host and ``:authority`` differ, nobody
     knows what is asked for.
 
-    :raises MalformedMessage: RFC 9113, 8.3.1.
+    :raises MalformedMessageError: RFC 9113, 8.3.1.
     :raises ProtocolError: 400.
     """
     pseudo, fields = _split(section, _REQUEST)
     method = pseudo.get(b":method", b"")
     if not _METHOD.fullmatch(method):
-        raise MalformedMessage("no method")
+        raise MalformedMessageError("no method")
     authority = pseudo.get(b":authority")
     if authority is not None and not _AUTHORITY.fullmatch(authority):
-        raise MalformedMessage("a malformed :authority")
+        raise MalformedMessageError("a malformed :authority")
     if method == b"CONNECT":
         if len(pseudo) != 2 or authority is None:
-            raise MalformedMessage("a malformed CONNECT")
+            raise MalformedMessageError("a malformed CONNECT")
         target = authority
     else:
         target = pseudo.get(b":path", b"")
         if pseudo.get(b":scheme") not in (b"http", b"https"):
-            raise MalformedMessage("no scheme that is known")
+            raise MalformedMessageError("no scheme that is known")
         if not _PATH.fullmatch(target) or (target == b"*" and method != b"OPTIONS"):
-            raise MalformedMessage("a malformed :path")
+            raise MalformedMessageError("a malformed :path")
     parts = [b"%b %b HTTP/1.1\r\n" % (method, target)]
     if authority is not None:
         parts.append(b"host: %b\r\n" % authority)
@@ -121,7 +121,7 @@ def _request_fields(fields: Fields, authority: bytes | None, ended: bool) -> lis
             lines.append(b"te: trailers\r\nconnection: te\r\n")
         elif name == b"content-length":
             if length is not None and length != value:
-                raise MalformedMessage("more than one Content-Length")
+                raise MalformedMessageError("more than one Content-Length")
             length = value
         else:
             lines.append(b"%b: %b\r\n" % (name, value))
@@ -129,7 +129,7 @@ def _request_fields(fields: Fields, authority: bytes | None, ended: bool) -> lis
         lines.append(b"cookie: %b\r\n" % b"; ".join(cookies))
     if length is not None:
         if ended and length.strip(b"0"):
-            raise MalformedMessage("Content-Length, and no body")
+            raise MalformedMessageError("Content-Length, and no body")
         lines.append(b"content-length: %b\r\n" % length)
     elif not ended:
         lines.append(b"transfer-encoding: chunked\r\n")
@@ -139,12 +139,12 @@ def _request_fields(fields: Fields, authority: bytes | None, ended: bool) -> lis
 def response_head(section: Section) -> bytes:
     """A response's header section as an HTTP/1.1 head.
 
-    :raises MalformedMessage: RFC 9113, 8.3.2.
+    :raises MalformedMessageError: RFC 9113, 8.3.2.
     """
     pseudo, fields = _split(section, frozenset({b":status"}))
     status = pseudo.get(b":status", b"")
     if not _STATUS.fullmatch(status):
-        raise MalformedMessage("no status")
+        raise MalformedMessageError("no status")
     lines = [b"%b: %b\r\n" % field for field in fields if field[0] != b"te"]
     return b"HTTP/1.1 %b \r\n%b\r\n" % (status, b"".join(lines))
 
@@ -152,11 +152,11 @@ def response_head(section: Section) -> bytes:
 def trailer_fields(section: Section) -> Fields:
     """The trailers of a message that may be passed on.
 
-    :raises MalformedMessage: as for any section; there are no pseudo-header fields in it.
+    :raises MalformedMessageError: as for any section; there are no pseudo-header fields in it.
     """
     _, fields = _split(section, frozenset())
     if len(fields) > _MOST_TRAILERS:
-        raise MalformedMessage("too many trailers")
+        raise MalformedMessageError("too many trailers")
     return [field for field in fields if may_be_trailer(field[0])]
 
 

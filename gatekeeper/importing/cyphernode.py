@@ -77,8 +77,13 @@ class _Nginx:
     def __init__(self, notes: Notes, files: Collection[str]) -> None:
         self._notes = notes
         self._files = files
-        self.to: str | None = None
+        self._upstreams: dict[str, str] = {}  # by their locations
         self.timeouts: dict[str, float] = {}
+
+    @property
+    def to(self) -> str | None:
+        """Where the node is."""
+        return self._upstreams.get("/v0/") or self._upstreams.get("/")
 
     def take(self, directive: Directive, location: str) -> bool:
         """See :class:`ServerReader`."""
@@ -95,13 +100,13 @@ class _Nginx:
         return False
 
     def _take_upstream(self, url: str, location: str) -> bool:
-        if self.to is not None or location not in ("/v0/", "/"):
+        if location not in ("/v0/", "/") or location in self._upstreams:
             return False
         try:
             check_upstream(url)
         except ValueError:
             return False
-        self.to = url.rstrip("/")
+        self._upstreams[location] = url.rstrip("/")
         self._notes.carry(f"proxy_pass in location {location}", "`to` of the service")
         if location == "/":
             self._notes.leave(

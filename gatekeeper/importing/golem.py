@@ -210,7 +210,7 @@ def _explain_advertised(found: Sequence[tuple[Path, Definition]], notes: Notes) 
         }
         fields = ", ".join(name for name, value in advertised.items() if value)
         if fields:
-            notes.leave(
+            notes.need_no_more(
                 f"{file.name}: {fields}",
-                "is for the market only: the runtime program reads it from the file",
+                "is for the market; keep the file, which the runtime program reads it from",
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from gatekeeper.config.values import parse_bind
@@ -86,7 +86,7 @@ class Nevermined:
     that what is not known is told.
     """
 
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)
     whole: bool = True
     nginx: Source | None = None
     listen: str | None = None
@@ -168,53 +168,59 @@ def _settings(
     environment: Mapping[str, str], notes: Notes, secrets: Secrets
 ) -> dict[str, dict[str, Value]]:
     """The keys that variables have of their own, by table."""
-    found: defaultdict[str, dict[str, Value]] = defaultdict(dict)
-    first: dict[tuple[str, str], str] = {}
-    for variable, table, key, read, secret in variables.SETTINGS:
-        text = environment.get(variable)
-        if not text:
-            continue
-        place = f"`{key}` of [{table}]"
-        earlier = first.setdefault((table, key), variable)
-        if earlier != variable:
-            if environment[earlier] != text:
-                notes.leave(variable, f"{place} is what {earlier} says, which differs")
-            continue
-        try:
-            value = read(text)
-        except ValueError as error:
-            notes.leave(variable, f"would be {place}, and {error}")
-            if not secret:
-                continue
-        if secret:
-            found[table][key] = secrets.refer(variable, text)
-            notes.carry(variable, f"{place}, {secrets.whereabouts}")
-        else:
-            found[table][key] = value
-            notes.carry(variable, place)
-    _require_secret(found[variables.CHECKER], notes)
-    _pair_backend(found[variables.CHECKER], notes)
-    return dict(found)
-
-
-def _require_secret(checker: dict[str, Value], notes: Notes) -> None:
-    if "secret" not in checker:
-        checker["secret"] = {"env": "JWT_SECRET_PHRASE"}
+    tables: defaultdict[str, dict[str, Value]] = defaultdict(dict)
+    for setting, value in _without_halves(_usable(environment, notes), notes).values():
+        place = f"`{setting.key}` of [{setting.table}]"
+        if setting.secret:
+            value = secrets.refer(setting.variable, environment[setting.variable])
+            place = f"{place}, {secrets.whereabouts}"
+        tables[setting.table][setting.key] = value
+        notes.carry(setting.variable, place)
+    if "secret" not in tables[variables.CHECKER]:
+        tables[variables.CHECKER]["secret"] = secrets.refer("JWT_SECRET_PHRASE", None)
         notes.leave(
             "JWT_SECRET_PHRASE",
             "is not set, and there is no default: the daemon's environment must have it",
         )
+    return dict(tables)
 
 
-def _pair_backend(checker: dict[str, Value], notes: Notes) -> None:
+def _usable(
+    environment: Mapping[str, str], notes: Notes
+) -> dict[str, tuple[variables.Setting, Value]]:
+    """The settings that are set, by their keys, with their values."""
+    found: dict[str, tuple[variables.Setting, Value]] = {}
+    for setting in variables.SETTINGS:
+        text = environment.get(setting.variable)
+        if not text:
+            continue
+        place = f"`{setting.key}` of [{setting.table}]"
+        if setting.key in found:
+            earlier = found[setting.key][0].variable
+            if environment[earlier] != text:
+                notes.leave(setting.variable, f"{place} is what {earlier} says, which differs")
+            continue
+        value: Value = text
+        try:
+            value = setting.read(text)
+        except ValueError as error:
+            notes.leave(setting.variable, f"would be {place}, and {error}")
+            if not setting.secret:
+                continue
+        found[setting.key] = setting, value
+    return found
+
+
+def _without_halves(
+    found: dict[str, tuple[variables.Setting, Value]], notes: Notes
+) -> dict[str, tuple[variables.Setting, Value]]:
     """Neither the backend nor its token is of use without the other."""
-    if ("backend_url" in checker) == ("backend_token" in checker):
-        return
-    key = "backend_url" if "backend_url" in checker else "backend_token"
-    del checker[key]
-    notes.leave(
-        "BACKEND_API_URI, BACKEND_AUTH_TOKEN", "one is of no use without the other, so none is set"
-    )
+    pair = {"backend_url", "backend_token"}
+    half = pair & found.keys()
+    if len(half) != 1:
+        return found
+    notes.leave(found[half.pop()][0].variable, "is of no use without the other half of the backend")
+    return {key: item for key, item in found.items() if key not in pair}
 
 
 def _listeners(old: Nevermined, server: Server, notes: Notes) -> Iterator[Table]:

@@ -45,13 +45,13 @@ class MetricsPage:
         fields = request.requestHeaders
         if self._readers is not None:
             self._readers.check(fields.getRawHeaders(b"authorization", []))
-        accept = b",".join(fields.getRawHeaders(b"accept", [])).decode("latin-1")
+        accept = b",".join(fields.getRawHeaders(b"accept", [])).decode("ascii", "ignore")
         try:
             encode, content_type = choose_encoder(accept)
-        except ValueError:  # a version that is no number
+        except (TypeError, ValueError):  # a version that is none
             encode, content_type = choose_encoder("")
         head = (
-            (b"content-type", content_type.encode("latin-1")),
+            (b"content-type", content_type.encode("ascii")),
             (b"cache-control", b"no-store"),
             (b"vary", b"accept"),
         )

@@ -270,6 +270,7 @@ class Origin:
 
 
 def too_many() -> UpstreamError:
+    """What somebody is told for whom there is no room in the line: 503."""
     return UpstreamError(
         "upstream_busy",
         "too many requests wait for this upstream",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from socket import gaierror
 from typing import Any, Final, TypeVar
 
 import psycopg2
@@ -139,7 +140,7 @@ class PostgresLink:
                 reason = (
                     f"statement cancelled (statement_timeout is {self._statement_timeout or 0:g} s)"
                 )
-            elif isinstance(error, (psycopg2.Error, ConnectionClosed, OSError)):
+            elif isinstance(error, (psycopg2.Error, ConnectionClosed, TimeoutError, gaierror)):
                 reason = _reason(error)
             else:
                 raise
@@ -183,9 +184,12 @@ class PostgresLink:
         if not host or host.startswith("/"):
             return {"port": port, **({"host": host} if host else {})}
         pool = self._reactor.getThreadPool()
-        found = await deferToThreadPool(
-            self._reactor, pool, socket.getaddrinfo, host, port, type=socket.SOCK_STREAM
-        )
+        try:
+            found = await deferToThreadPool(
+                self._reactor, pool, socket.getaddrinfo, host, port, type=socket.SOCK_STREAM
+            )
+        except OSError as error:  # Not always of the one class: too many open files, for one.
+            raise gaierror(error.errno, error.strerror) from error
         addresses = list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
         # The name goes with each address, for it is what the server's certificate is checked with.
         return {

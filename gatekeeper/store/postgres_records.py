@@ -13,6 +13,9 @@ from gatekeeper.store.postgres_link import Connection
 #: The advisory lock that whoever makes partitions takes.
 _LOCK: Final = 0x6761746B6566
 
+#: So long the dropping of a partition waits for those who read.
+LOCK_TIMEOUT: Final = "2s"
+
 _PARTITIONS: Final = """
 SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
 WHERE inhparent = 'usage_record'::regclass
@@ -60,8 +63,8 @@ async def drop_partitions(connection: Connection, before: int) -> int:
     for (name,) in await connection.query(_PARTITIONS):
         day = _day(name)
         if day is not None and day < before:
-            # This waits for everyone who reads, and all others wait for it: rather not for long.
-            await connection.query("SET lock_timeout = '2s'")
+            # All who read and write wait for it meanwhile: rather not for long.
+            await connection.query(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
             await connection.query(f"DROP TABLE IF EXISTS {name}")
             dropped += 1
     return dropped

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, get_type_hints
 
-import psycopg2
+import psycopg2.errors
 
 from gatekeeper.errors import BatchRejected
 from gatekeeper.store.dialects import POSTGRES, Parameter
@@ -83,15 +83,23 @@ class BatchWriter:
         """See :meth:`IUsage.write_batch`."""
         fitted = fit(batch)
         try:
-            if batch.records:
-                await self._partitions.make(connection, fitted.records[_START])
-            await connection.query(*_statement(fitted))
+            try:
+                await self._write(connection, fitted)
+            except psycopg2.errors.CheckViolation:
+                # A partition that was there is not any more: another node's upkeep dropped it.
+                self._partitions.forget()
+                await self._write(connection, fitted)
         except psycopg2.Error as error:
             self._partitions.forget()
             if (error.pgcode or "").startswith(_REJECTED):
                 reason = error.diag.message_primary
                 raise BatchRejected(f"the store cannot take this batch: {reason}") from error
             raise
+
+    async def _write(self, connection: Connection, fitted: Fitted) -> None:
+        if starts := fitted.records[_START]:
+            await self._partitions.make(connection, starts)
+        await connection.query(*_statement(fitted))
 
 
 def _statement(fitted: Fitted) -> tuple[str, list[Parameter]]:

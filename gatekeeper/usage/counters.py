@@ -92,12 +92,7 @@ class Counters:
             total[3] += duration
             total[4 + status // 100 if 0 <= status < 600 else 4] += 1
 
-    @property
-    def full(self) -> bool:  # TEMPORARY, until the meter writes to the journal
-        """Whether too much waits."""
-        return len(self._sums) >= self._max_rows
-
-    def take(self, limit: int = 0) -> dict[CounterKey, Counted]:
+    def take(self) -> dict[CounterKey, Counted]:
         """Take out all counters, and forget them here."""
         taken, self._sums = self._sums, {}
         return {

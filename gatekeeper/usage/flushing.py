@@ -209,6 +209,7 @@ class Flusher:
             self._counters.add_all(records)
             if self._keep_records:
                 kept += records
+        await deferLater(self._clock, 0)  # What comes now takes as long as a slice.
         batch = Batch(*segment.key, self._counters.take(), tuple(kept))
         return Loaded(segment, batch, _damage(reading.found, understood))
 

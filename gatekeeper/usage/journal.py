@@ -180,6 +180,7 @@ class Journal:
         def failed(failure: Failure) -> None:
             if isinstance(failure.value, OSError):
                 raise self._failed(failure.value) from failure.value
+            self.rotate()  # The file is closed already.
             failure.raiseException()
 
         return self._syncing.sync(lambda: self._file).addErrback(failed)

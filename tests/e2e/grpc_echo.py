@@ -87,18 +87,18 @@ class Calls:
 
     def __init__(self, channel: grpc.Channel, authorization: str = "", prefix: str = PATH) -> None:
         self._channel = channel
-        self._metadata = [("authorization", authorization)] if authorization else []
+        self._metadata = (("authorization", authorization),) if authorization else ()
         self._prefix = prefix
 
     def unary(self, request: bytes, method: str = "Unary") -> tuple[bytes, dict[str, str]]:
-        call = self._channel.unary_unary(f"{self._prefix}/{method}")
+        call: Any = self._channel.unary_unary(f"{self._prefix}/{method}")
         response, state = call.with_call(request, metadata=self._metadata, timeout=20)
         return response, {k: str(v) for k, v in state.trailing_metadata()}
 
     def stream(self, request: bytes, method: str = "Count") -> Any:
-        call = self._channel.unary_stream(f"{self._prefix}/{method}")
+        call: Any = self._channel.unary_stream(f"{self._prefix}/{method}")
         return call(request, metadata=self._metadata, timeout=60)
 
     def chat(self, requests: Iterator[bytes]) -> Any:
-        call = self._channel.stream_stream(f"{self._prefix}/Chat")
+        call: Any = self._channel.stream_stream(f"{self._prefix}/Chat")
         return call(requests, metadata=self._metadata, timeout=60)

@@ -153,6 +153,16 @@ def test_state_dir_that_cannot_be(daemon: Daemon) -> None:
     assert "state_dir" in refused(daemon)
 
 
+def test_state_dir_of_another(either: Daemon) -> None:
+    """Also in the background, where the lock has passed from the process that took it."""
+    other = Daemon(either.directory / "other", PLAIN, daemonized=True, ports={"origin": 9})
+    other.configure(PLAIN.replace('"state"', f'"{either.state_dir}"'))
+    with other:
+        message = refused(either)
+        assert f"state_dir: another gatekeeper uses it ({either.state_dir}/journal)" in message
+        assert len(message.splitlines()) == 1
+
+
 def test_ca_file_that_is_none(daemon: Daemon) -> None:
     daemon.configure(PLAIN.replace('"http://@origin@"', '"https://@origin@"\nca_file = "ca.pem"'))
     (daemon.directory / "ca.pem").write_text("nothing")

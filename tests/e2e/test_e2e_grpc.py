@@ -32,9 +32,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Daemon, Ec
         configuration = PLAIN + service(
             "grpc", PATH, f"http://127.0.0.1:{echo.port}{PATH}", 'checkers = ["users"]'
         )
-        configuration += service(
-            "away", "/test.Away", "http://@away@", 'checkers = ["users"]'
-        )
+        configuration += service("away", "/test.Away", "http://@away@", 'checkers = ["users"]')
         with Daemon(tmp_path_factory.mktemp("grpc"), configuration) as daemon:
             yield daemon, echo
 
@@ -128,12 +126,16 @@ role = "gateway"
 bind = "@secure@"
 tls = {{ certificate = "{issued.certificate}", key = "{issued.key}" }}
 '''
-        configuration = PLAIN + tls + service(
-            "grpc",
-            PATH,
-            f"https://127.0.0.1:{echo.port}{PATH}",
-            'checkers = ["users"]',
-            f'ca_file = "{authority.file}"',
+        configuration = (
+            PLAIN
+            + tls
+            + service(
+                "grpc",
+                PATH,
+                f"https://127.0.0.1:{echo.port}{PATH}",
+                'checkers = ["users"]',
+                f'ca_file = "{authority.file}"',
+            )
         )
         with (
             Daemon(tmp_path, configuration) as daemon,

@@ -96,19 +96,34 @@ def test_store_that_goes_away_and_comes_back(
     assert used(daemon) == {"/echo/count": (3, 15, 36)}
 
 
-def test_store_that_never_comes_is_said_to_have_lost_usage(tmp_path: Path, origin: Origin) -> None:
-    """The daemon stops all the same, and says what it could not keep."""
+def test_store_that_never_comes(tmp_path: Path, origin: Origin) -> None:
+    """The daemon stops all the same; usage waits for a start with a store that is there."""
     daemon = Daemon(
         tmp_path,
         with_store("postgresql://nobody@@nowhere@/nothing"),
         ports={"origin": origin.port},
     )
-    daemon.start()
-    try:
+    with daemon:
         ask(daemon, "/count")
-        daemon.terminate()
-        wait_until(lambda: not daemon.is_running, "the daemon stops")
-        assert "Traceback" not in daemon.log
-        assert "usage counters" in daemon.log
-    finally:
-        daemon.kill()
+    assert "1 usage records stay in the journal for the next start" in daemon.log
+    daemon.configure(PLAIN)
+    with daemon:
+        assert "1 usage records of an earlier run wait for the store" in daemon.log
+        wait_until(lambda: used(daemon), "the usage is in the store")
+    assert used(daemon) == {"/echo/count": (1, 5, 12)}
+
+
+def test_killed_daemon_loses_nothing(tmp_path: Path, origin: Origin) -> None:
+    """What was answered is counted once, by the next daemon if this one had not come to it."""
+    daemon = Daemon(
+        tmp_path,
+        PLAIN.replace("flush_interval = 0.2", "flush_interval = 3600"),
+        ports={"origin": origin.port},
+    )
+    daemon.start()
+    ask(daemon, "/count", 3)
+    daemon.kill()
+    daemon.pid_file.unlink()
+    with daemon:
+        ask(daemon, "/count")
+    assert used(daemon) == {"/echo/count": (4, 20, 48)}

@@ -69,8 +69,6 @@ def test_commands_that_fail(supervisor: Supervisor) -> None:
 def test_the_count_is_told_again_and_again(supervisor: Supervisor, management: Management) -> None:
     supervisor.run("user", "add", "alice", "wonderland")
     assert supervisor.counters[0] == 0
-    told = len(supervisor.counters)
-    wait_until(lambda: len(supervisor.counters) >= told + 2, "two more counters")
     management.request("acme", "alice", "/acme/x", 3)
     supervisor.wait_for_count(3)
     supervisor.run("user", "add", "bob", "builder")
@@ -164,7 +162,7 @@ class TestTheAPIGoesAway:
         assert (code, output) == (1, None)
         assert "does not answer" in errors
         told = len(supervisor.counters)
-        wait_until(lambda: len(supervisor.counters) >= told + 2, "counters go on")
+        wait_until(lambda: len(supervisor.counters) > told, "counters go on")
         management.come_back()
         management.request("acme", "alice", "/acme/x")
         supervisor.wait_for_count(4)

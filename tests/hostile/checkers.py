@@ -130,7 +130,7 @@ _URLS: Final = {
     "secret": "secret://s3cret?user_id=ops",
     "trust": "trust://",
     "null": "null://",
-    "grpc": "grpc://@grpc@",
+    "grpc": "grpc://@grpc@?continuous=true&interval=1s",
 }
 _LISTENERS: Final = {"fields": "inner", "trust": "inner", "certificate": "certificates"}
 
@@ -396,7 +396,11 @@ class Door:
 
 @contextmanager
 def checkpoint(directory: Path) -> Iterator[Checkpoint]:
-    """Run all that. In the end nobody is in the usage who never proved who he is."""
+    """Run all that.
+
+    In the end nobody is in the usage who never proved who he is, nothing of what must be refused
+    has come to the upstream, and no good credentials are in a log.
+    """
     (directory / "keys.properties").write_text(f"key001={KEY}\nkey003={OTHER_KEY}\n")
     (directory / "keys.json").write_bytes(KEY_SET)
     authority = Authority(directory)
@@ -419,4 +423,8 @@ def checkpoint(directory: Path) -> Iterator[Checkpoint]:
             assert row["user"] in USERS | fingerprints, row
             assert "hostile" not in row["path"], row
         assert house.hostile() == []
-        assert trap.requests == []
+        assert trap.connections == 0
+        said = daemon.log + daemon.stderr + (daemon.state_dir / "access.log").read_text()
+        for entrance in house.entrances.values():
+            secret = entrance.value.partition(" ")[2]
+            assert not secret or secret not in said, entrance.name

@@ -88,14 +88,21 @@ class Client:
 
         :raises BrokenTransferError: it is not whole.
         """
+        head = self.head()
+        return Answer(head.status, head.fields, self._body(head, method))
+
+    def head(self) -> Answer:
+        """Read the answer's head alone; what follows is still to be read.
+
+        :raises BrokenTransferError: it is not whole.
+        """
         head = self._until(b"\r\n\r\n").decode("latin-1")
         line, *rest = head.removesuffix("\r\n\r\n").split("\r\n")
         version, status, *_ = line.split(" ")
         assert version == "HTTP/1.1", line
         pairs = (field.partition(": ") for field in rest)
         fields = tuple((name.lower(), value) for name, _, value in pairs)
-        answer = Answer(int(status), fields, b"")
-        return Answer(int(status), fields, self._body(answer, method))
+        return Answer(int(status), fields, b"")
 
     def answer_or_break(self, method: str = "GET") -> Answer | None:
         """Read the answer; None where it is not whole."""

@@ -158,7 +158,7 @@ def test_a_client_cannot_make_labels(make: Callable[..., Scraped]) -> None:
             client.sends(request % (number, number))
             client.hangs_up()
     world.loop.settle()
-    new = {labels for labels in set(world.scrape()) - before}
+    new = world.scrape().keys() - before
     assert {name for name, _ in new} == {"gatekeeper_requests_total"}
     assert len(new) == 3
 
@@ -265,7 +265,9 @@ class Remembering:
 
 def test_checkers_that_fail() -> None:
     """A plug-in may do anything."""
-    house = Remembering(RuntimeError("broken"), "no verdict", succeed("none either"), fail(OSError()))
+    house = Remembering(
+        RuntimeError("broken"), "no verdict", succeed("none either"), fail(OSError())
+    )
     for number in range(4):
         house.check(b"Bearer %d" % number)
     assert house.counted("auth_decisions_total") == {("odd", "shop", "failed"): 4}
@@ -334,8 +336,11 @@ def test_a_pool(make: Callable[..., Scraped]) -> None:
     world.loop.settle()
     assert world.counted("upstream_connections") == {("shop", "active"): 2}
     assert world.counted("upstream_queued_requests") == {("shop",): 1}
-    for _ in range(2):
-        world.upstream().sends(OK, OK)
+    first, second = world.upstream(), world.upstream()
+    first.sends(OK)  # the third request gets this connection
+    assert world.counted("upstream_queued_requests") == {}
+    first.sends(OK)
+    second.sends(OK)
     assert world.counted("upstream_connections") == {("shop", "idle"): 2}
     assert world.counted("upstream_dials_total") == {("shop",): 2}
     assert world.counted("upstream_dial_failures_total") == {}
@@ -392,10 +397,9 @@ def test_a_new_service_is_told_of(make: Callable[..., Scraped]) -> None:
 
 def test_a_changed_service_keeps_its_numbers(make: Callable[..., Scraped]) -> None:
     world = make()
-    world.exchange(world.connect(), GET, OK)
     client = world.connect()
+    upstream = world.exchange(client, GET, OK)
     client.sends(GET)
-    upstream = world.upstream()
     serve(world, {**SERVICE, "description": "another"})
     upstream.sends(OK)
     assert client.received()

@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from twisted.internet.defer import DeferredList
 from zope.interface.verify import verifyObject
 
 from gatekeeper.store.interface import IStore, UsageQuery, UsageRow
 from gatekeeper.usage.records import Batch, Counted, CounterKey
-from tests.store.support import in_reactor
-
-pytestmark = pytest.mark.usefixtures("new_store")
-NewStore = Callable[[], IStore]
-
-HOUR = 1_700_000_000 // 3600 * 3600
-ONE = Counted(1, 10, 100, 1, 0.5)
-
-
-def batch(counters: dict[CounterKey, Counted], sequence: int = 1, node: str = "a") -> Batch:
-    return Batch(node, 0, sequence, counters)
+from tests.store.support import HOUR, ONE, NewStore, batch, in_reactor
 
 
 def test_provides_the_interface(new_store: NewStore) -> None:
@@ -183,75 +171,4 @@ async def test_sums_are_not_cut_to_32_bits(new_store: NewStore) -> None:
     (row,) = await store.usage(UsageQuery(by=()))
     assert row == UsageRow("", "", "", "", None, 2**41, 2**51, 2**51, 2**41, 2e9)
     assert type(row.requests) is int
-    await store.close()
-
-
-DAY = HOUR // 86400 * 86400
-COUNTERS: dict[CounterKey, Counted] = {
-    ("acme", "alice", "/a", "", DAY): Counted(1, 0, 0, 0, 0.0),
-    ("acme", "alice", "/b", "", DAY + 3600): Counted(2, 0, 0, 0, 0.0),
-    ("acme", "Bob", "/a", "", DAY + 23 * 3600): Counted(4, 0, 0, 0, 0.0),
-    ("other", "alice", "/a", "", DAY + 24 * 3600): Counted(8, 0, 0, 0, 0.0),
-}
-
-
-def summary(rows: list[UsageRow]) -> list[tuple[object, ...]]:
-    return [(*row[:5], row.requests) for row in rows]
-
-
-@pytest.mark.parametrize(
-    ("query", "expected"),
-    [
-        (UsageQuery(by=()), [("", "", "", "", None, 15)]),
-        (
-            UsageQuery(by=("service",)),
-            [("acme", "", "", "", None, 7), ("other", "", "", "", None, 8)],
-        ),
-        # Bytewise order, in every store.
-        (UsageQuery(by=("user",)), [("", "Bob", "", "", None, 4), ("", "alice", "", "", None, 11)]),
-        (UsageQuery(by=("path",)), [("", "", "/a", "", None, 13), ("", "", "/b", "", None, 2)]),
-        (UsageQuery(by=("day",)), [("", "", "", "", DAY, 7), ("", "", "", "", DAY + 86400, 8)]),
-        (
-            UsageQuery(user="alice", by=("hour",)),
-            [
-                ("", "", "", "", DAY, 1),
-                ("", "", "", "", DAY + 3600, 2),
-                ("", "", "", "", DAY + 86400, 8),
-            ],
-        ),
-        (
-            UsageQuery(by=("user", "day")),
-            [
-                ("", "Bob", "", "", DAY, 4),
-                ("", "alice", "", "", DAY, 3),
-                ("", "alice", "", "", DAY + 86400, 8),
-            ],
-        ),
-        (UsageQuery(service="acme", by=()), [("", "", "", "", None, 7)]),
-        (UsageQuery(service="nobody", by=()), []),
-        # since is included, until is not.
-        (UsageQuery(since=DAY + 3600, by=()), [("", "", "", "", None, 14)]),
-        (UsageQuery(until=DAY + 3600, by=()), [("", "", "", "", None, 1)]),
-        (UsageQuery(since=DAY + 3600, until=DAY + 86400, by=()), [("", "", "", "", None, 6)]),
-        (
-            UsageQuery(user="alice", since=DAY + 86400),
-            [("other", "alice", "/a", "", None, 8)],
-        ),
-    ],
-)
-@in_reactor
-async def test_usage_queries(
-    new_store: NewStore, query: UsageQuery, expected: list[tuple[object, ...]]
-) -> None:
-    store = new_store()
-    await store.write_batch(batch(COUNTERS))
-    assert summary(await store.usage(query)) == expected
-    await store.close()
-
-
-@in_reactor
-async def test_usage_cannot_be_grouped_by_anything_else(new_store: NewStore) -> None:
-    store = new_store()
-    with pytest.raises(ValueError, match="grouped by hour; DROP TABLE usage"):
-        await store.usage(UsageQuery(by=("hour; DROP TABLE usage",)))
     await store.close()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 import time
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import psycopg2
@@ -13,14 +15,15 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
 
-from gatekeeper.errors import ConfigurationError, StoreError
-from gatekeeper.store import postgres_link
-from gatekeeper.store.interface import UsageQuery
+from gatekeeper.errors import BatchRejected, ConfigurationError, StoreError
+from gatekeeper.store import postgres_link, postgres_records, postgres_usage
+from gatekeeper.store.fitting import fit
+from gatekeeper.store.interface import RecordQuery, Retention, UsageQuery, UsageRow
 from gatekeeper.store.postgres import PostgresStore
 from gatekeeper.usage.records import Batch, Counted
 from tests.servers import PostgresServer
 from tests.store.relay import Relay
-from tests.store.support import in_reactor
+from tests.store.support import RECORD, in_reactor
 
 BATCH = Batch("a", 0, 1, {("acme", "alice", "/", "", 0): Counted(1, 2, 3, 4, 0.5)})
 
@@ -251,14 +254,103 @@ async def test_database_in_another_encoding(postgres: PostgresServer) -> None:
 
 
 @in_reactor
-async def test_keys_of_old_batches_go(postgres: PostgresServer, url: str) -> None:
+async def test_batch_that_the_server_rejects(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Past what makes it fit, so that the server is asked: it will say the same every time."""
     store = make(url)
+    await store.open()
+    fitted = fit(BATCH)
+    bad: list[tuple[int, object]] = [(5, [2**70]), (2, ["/" + secrets.token_hex(9000)])]
+    for number, column in bad:
+        columns = list(fitted.counters)
+        columns[number] = column
+        wrong = fitted._replace(counters=columns)
+        with monkeypatch.context() as patched:
+            patched.setattr(postgres_usage, "fit", lambda batch, wrong=wrong: wrong)
+            with pytest.raises(BatchRejected, match="out of range|exceeds"):
+                await store.write_batch(BATCH)
     await store.write_batch(BATCH)
-    database = urlsplit(url).path[1:]
-    just_kept = int(time.time()) - 29 * 86400
-    postgres.execute("UPDATE batch SET written = 1000", database)
-    postgres.execute(f"INSERT INTO batch VALUES ('b', 0, 7, {just_kept})", database)
-    await store.write_batch(BATCH._replace(sequence=2))
-    rows = postgres.execute("SELECT node, sequence FROM batch ORDER BY node", database)
-    assert rows == [("a", 2), ("b", 7)]
+    assert await requests(store) == 1
+    await store.close()
+
+
+@in_reactor
+async def test_report_that_takes_longer_than_a_statement_may(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the single statements that are limited."""
+    monkeypatch.setattr(postgres_link, "GRACE", 0.0)
+    monkeypatch.setattr(postgres_usage, "PAGE", 1)
+    store = make(url, statement_timeout=0.5)
+    counters = {("acme", "alice", f"/{n}", "", 0): Counted(1, 2, 3, 4, 0.5) for n in range(6)}
+    await store.write_batch(BATCH._replace(counters=counters))
+    rows = []
+
+    def take(page: Sequence[UsageRow]) -> None:
+        rows.extend(page)
+        time.sleep(0.1)
+
+    begun = time.monotonic()
+    await store.stream_usage(UsageQuery(), take)
+    assert time.monotonic() - begun > 0.5
+    assert len(rows) == 6
+    await store.close()
+
+
+# --- partitions -------------------------------------------------------------------------------
+
+
+def partitions(postgres: PostgresServer, url: str) -> list[str]:
+    rows = postgres.execute(
+        "SELECT inhrelid::regclass::text FROM pg_inherits "
+        "WHERE inhparent = 'usage_record'::regclass ORDER BY 1",
+        urlsplit(url).path[1:],
+    )
+    return [str(name) for (name,) in rows]
+
+
+@in_reactor
+async def test_every_day_of_records_has_a_partition(postgres: PostgresServer, url: str) -> None:
+    store = make(url)
+    records = tuple(RECORD._replace(start=86400.0 * day - 0.5) for day in (1, 3, 3, 60))
+    await store.write_batch(BATCH._replace(records=records))
+    await store.write_batch(BATCH._replace(sequence=2, records=records))
+    assert partitions(postgres, url) == [
+        "usage_record_19700101",
+        "usage_record_19700103",
+        "usage_record_19700301",
+    ]
+    await store.maintain(86400.0 * 60, Retention(86400.0, None, None))
+    assert partitions(postgres, url) == ["usage_record_19700301"]
+    await store.close()
+
+
+@in_reactor
+async def test_partition_that_somebody_has_detached(postgres: PostgresServer, url: str) -> None:
+    store = make(url)
+    await store.write_batch(BATCH._replace(records=(RECORD,)))
+    (name,) = partitions(postgres, url)
+    postgres.execute(f"ALTER TABLE usage_record DETACH PARTITION {name}", urlsplit(url).path[1:])
+    await store.write_batch(BATCH._replace(sequence=2, records=(RECORD,)))
+    assert partitions(postgres, url) == [name]
+    assert len(await store.records(RecordQuery())) == 2
+    await store.close()
+
+
+@in_reactor
+async def test_long_reading_does_not_let_the_upkeep_hold_up_the_flush(
+    postgres: PostgresServer, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make(url)
+    await store.write_batch(BATCH._replace(records=(RECORD._replace(start=0.0),)))
+    monkeypatch.setattr(postgres_records, "LOCK_TIMEOUT", "100ms")
+    reader = psycopg2.connect(postgres.url(urlsplit(url).path[1:]))
+    reader.cursor().execute("SELECT count(*) FROM usage_record")
+    try:
+        with pytest.raises(StoreError, match="lock timeout"):
+            await store.maintain(1e9, Retention(0.0, None, None))
+        await store.write_batch(BATCH._replace(sequence=2, records=(RECORD,)))
+    finally:
+        reader.close()
+    done = await store.maintain(1e9, Retention(0.0, None, None))
+    assert done.record_days == 1
     await store.close()

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from twisted.internet import reactor
 
-from gatekeeper.errors import ConfigurationError, StoreError
-from gatekeeper.store import sqlite
+from gatekeeper.errors import BatchRejected, ConfigurationError, StoreError
+from gatekeeper.store import sqlite_file, sqlite_usage
+from gatekeeper.store.fitting import Fitted
 from gatekeeper.store.interface import UsageQuery
 from gatekeeper.store.sqlite import SqliteStore
 from gatekeeper.usage.records import Batch, Counted
@@ -38,16 +39,13 @@ async def test_only_the_owner_may_read_the_file(tmp_path: Path) -> None:
 @in_reactor
 async def test_committed_batches_are_on_the_disk(tmp_path: Path) -> None:
     store = make(tmp_path / "u.sqlite")
-    await store.open()
-    connection = store._connection
-    assert connection is not None
-    modes = store._in_thread(
-        lambda: [
+    modes = await store._writing.run(
+        lambda connection: [
             connection.execute(f"PRAGMA {name}").fetchone()[0]
             for name in ("journal_mode", "synchronous")
         ]
     )
-    assert await modes == ["wal", 2]
+    assert modes == ["wal", 2]
     await store.close()
 
 
@@ -84,7 +82,7 @@ async def test_opening_again_when_the_cause_is_gone(tmp_path: Path) -> None:
 async def test_file_that_another_process_has_locked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", 0.01)
+    monkeypatch.setattr(sqlite_file, "BUSY_TIMEOUT", 0.01)
     store = make(tmp_path / "u.sqlite")
     await store.open()
     other = sqlite3.connect(tmp_path / "u.sqlite", isolation_level=None)
@@ -100,13 +98,17 @@ async def test_file_that_another_process_has_locked(
 
 
 @in_reactor
-async def test_failure_in_the_middle_of_a_batch_leaves_nothing(tmp_path: Path) -> None:
+async def test_failure_in_the_middle_of_a_batch_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = make(tmp_path / "u.sqlite")
     await store.open()
-    too_big = Counted(2**64, 0, 0, 0, 0.0)
-    counters = {**BATCH.counters, ("acme", "alice", "/2", "", 0): too_big}
-    with pytest.raises(OverflowError):
-        await store.write_batch(BATCH._replace(counters=counters))
+    # Past what makes it fit, so that SQLite itself is asked.
+    too_big = Fitted(("a", 0, 1), [*[["x", "x"]] * 4, [0, 3600], *[[0, 2**63]] * 10], [()] * 15)
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlite_usage, "fit", lambda batch: too_big)
+        with pytest.raises(BatchRejected, match="too large"):
+            await store.write_batch(BATCH)
     assert await store.usage(UsageQuery()) == []
     await store.write_batch(BATCH)
     assert len(await store.usage(UsageQuery())) == 1
@@ -126,21 +128,3 @@ async def test_store_that_is_newer_than_the_program(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"store\.url: .* schema version 9999"):
         await store.open()
     await store.close()
-
-
-@in_reactor
-async def test_keys_of_old_batches_go(tmp_path: Path) -> None:
-    path = tmp_path / "u.sqlite"
-    store = make(path)
-    await store.write_batch(BATCH)
-    with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE batch SET written = 1000")
-        kept = int(time.time()) - 29 * 86400
-        connection.execute("INSERT INTO batch VALUES ('b', 0, 7, ?)", (kept,))
-    connection.close()
-    await store.write_batch(BATCH._replace(sequence=2))
-    await store.close()
-    connection = sqlite3.connect(path)
-    rows = connection.execute("SELECT node, sequence FROM batch ORDER BY node").fetchall()
-    connection.close()
-    assert rows == [("a", 2), ("b", 7)]

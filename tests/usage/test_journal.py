@@ -16,7 +16,15 @@ from gatekeeper.usage import journal as journal_module
 from gatekeeper.usage.journal import Journal
 from gatekeeper.usage.records import UsageRecord
 from gatekeeper.usage.segments import HEAD, encode_blocks
-from tests.usage.journals import NOW, at_once, journal_files, levels, logged, make_journal, records_in
+from tests.usage.journals import (
+    NOW,
+    at_once,
+    journal_files,
+    levels,
+    logged,
+    make_journal,
+    records_in,
+)
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 FIRST, SECOND = "n-0-00000001.journal", "n-0-00000002.journal"

@@ -65,9 +65,7 @@ def append_turns(
     count = turn = 0
     while True:
         turn += 1
-        journal.append(
-            [record._replace(user=node, id=str(count + index)) for index in range(turn)]
-        )
+        journal.append([record._replace(user=node, id=str(count + index)) for index in range(turn)])
         count += turn
         tell(count)
 

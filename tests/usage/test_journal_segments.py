@@ -176,7 +176,7 @@ def test_names() -> None:
         "n-00-00000001.journal",
         "n--00000001.journal",
         "../n-0-00000001.journal",
-        "n-0-٠٠٠٠٠٠٠١.journal",
+        "n-0-0000000\N{ARABIC-INDIC DIGIT ONE}.journal",
         "n-0-00000001.journal\n",
     ],
 )

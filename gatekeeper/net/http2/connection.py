@@ -7,6 +7,7 @@ the form of field sections, since to h2 a fault in them ends the connection, and
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, ClassVar, Final
 
 from h2.config import H2Configuration
@@ -29,9 +30,9 @@ from twisted.python.failure import Failure
 
 from gatekeeper.http import frames
 from gatekeeper.http.fields import Fields
-from gatekeeper.http.frames import ConnectionFault, Frame, FrameCutter
+from gatekeeper.http.frames import ConnectionFaultError, Frame, FrameCutter
 from gatekeeper.http.heads import HeadLimits
-from gatekeeper.http.http2 import MalformedMessage, trailer_fields
+from gatekeeper.http.http2 import MalformedMessageError, trailer_fields
 from gatekeeper.net.http2.streams import Stream
 from gatekeeper.net.sweep import NEVER, Sweep
 from gatekeeper.net.transports import LoopTransport
@@ -146,7 +147,7 @@ class Connection:
                 self.transport.pauseProducing()
                 self._reading_on = True
                 self.call_soon(self._read_on)
-        except ConnectionFault as fault:
+        except ConnectionFaultError as fault:
             self.fault(fault.code, fault.detail)
         except H2ProtocolError as error:  # h2 has prepared the GOAWAY
             self._write()
@@ -216,9 +217,9 @@ class Connection:
         stream.peer_ended = True
         try:
             if stream.overruns(0, last=True):
-                raise MalformedMessage("the body is too short")
+                raise MalformedMessageError("the body is too short")
             trailers = trailer_fields(event.headers or ())
-        except MalformedMessage:
+        except MalformedMessageError:
             self._break(stream)
             return
         stream.trailers_received(trailers)
@@ -254,10 +255,10 @@ class Connection:
         """How many bytes of DATA the stream may send now."""
         return self.codec.local_flow_control_window(stream.id)
 
-    def send_data(self, stream: Stream, piece: bytes, last: bool) -> None:
-        """Write a DATA frame; it fits."""
+    def send_data(self, stream: Stream, piece: bytes, last: bool, *, whole: bool = True) -> None:
+        """Write a DATA frame; it fits. Without ``whole`` more would not have fit."""
         self.codec.send_data(stream.id, piece, end_stream=last)
-        self._cutter.sent_data()
+        self._cutter.sent_data(len(piece), whole=whole)
         self._collected += len(piece)
         if self._collected > _AT_ONCE:
             self._write()
@@ -284,11 +285,12 @@ class Connection:
                 return
             if stream not in waiting:
                 continue
-            del waiting[stream]
+            before = self.codec.outbound_flow_control_window
             if stream.send_some():
+                waiting.pop(stream, None)
                 stream.resumed()
-            elif not stream.closed:
-                waiting[stream] = None
+            elif self.codec.outbound_flow_control_window != before and stream in waiting:
+                waiting[stream] = waiting.pop(stream)  # now it is the others' turn
 
     def flush(self) -> None:
         """Write what has been collected, unless there is more to come in this turn."""
@@ -298,7 +300,7 @@ class Connection:
     def _write(self) -> None:
         self._collected = 0
         data = self.codec.data_to_send()
-        if data:
+        if data and not self.over:
             self.transport.write(data)
 
     def pauseProducing(self) -> None:
@@ -334,10 +336,8 @@ class Connection:
         self.forget(stream)
 
     def _reset(self, stream_id: int, code: ErrorCodes) -> None:
-        try:
+        with suppress(H2ProtocolError):  # where it is over already, there is nothing to break off
             self.codec.reset_stream(stream_id, code)
-        except H2ProtocolError:
-            pass  # it is over already: there is nothing to break off
         self.flush()
 
     def forget(self, stream: Stream) -> None:

@@ -9,9 +9,10 @@ from gatekeeper.errors import UpstreamError
 from gatekeeper.net.http2.connection import MOST_STREAMS
 from gatekeeper.net.http2.responses import UpstreamStream
 from gatekeeper.net.http2.upstream import UpstreamConnection
-from gatekeeper.net.pool import Origin, PoolUse, too_many
+from gatekeeper.net.pool import Origin, too_many
 from gatekeeper.net.transports import StreamProtocol
 from gatekeeper.net.upstream import Receiver, Upstream
+from gatekeeper.stats import PoolUse
 
 
 class MultiplexingOrigin(Origin):
@@ -95,6 +96,6 @@ class MultiplexingOrigin(Origin):
     def _connect_for_waiting(self) -> None:
         """Begin a connection where more wait than those being made can take, and there is room."""
         total = len(self._connections) + len(self._connecting)
-        if len(self._waiting) > len(self._connecting) * MOST_STREAMS:
-            if total < self.limits.connections:
-                self._connect()
+        coming = len(self._connecting) * MOST_STREAMS
+        if len(self._waiting) > coming and total < self.limits.connections:
+            self._connect()

@@ -44,9 +44,7 @@ class UnreadStream(Stream):
 
     def answer(self, reply: Reply, lines: list[bytes]) -> None:
         """Send an answer of ours, whole."""
-        section = response_section(
-            reply.status, lines + field_lines(reply.fields), len(reply.body)
-        )
+        section = response_section(reply.status, lines + field_lines(reply.fields), len(reply.body))
         self._connection.send_section(self, section, ended=False)
         self.write(reply.body, done=True)
 
@@ -58,8 +56,8 @@ class UnreadStream(Stream):
             self.reset(ErrorCodes.NO_ERROR)  # RFC 9113, 8.1
 
     def data_received(self, payload: bytes, size: int) -> None:
-        """Nobody wants it."""
-        self.taken(size)
+        """Nobody wants it: the window stays closed."""
+        self._unread += size
 
     def trailers_received(self, trailers: Fields) -> None:
         """Nobody wants them."""
@@ -152,7 +150,7 @@ class RequestStream(UnreadStream):
     def data_received(self, payload: bytes, size: int) -> None:
         """A piece of the request's body."""
         if self._exchange is None:
-            self.taken(size)
+            self._unread += size  # nobody wants it: the window stays closed
         elif self._body_wanted:
             self._body_piece(payload, size, done=self.peer_ended)
         else:
@@ -327,8 +325,6 @@ class RequestStream(UnreadStream):
         elif exchange.responding:
             return
         elif self.reading_paused:
-            exchange.fail(
-                Refusal("upstream_timeout", "the upstream stopped reading", status=504)
-            )
+            exchange.fail(Refusal("upstream_timeout", "the upstream stopped reading", status=504))
         else:
             exchange.fail(Refusal("slow_body", "the request's body took too long", status=408))

@@ -10,7 +10,7 @@ from gatekeeper.errors import UpstreamError
 from gatekeeper.http.fields import Fields
 from gatekeeper.http.heads import ResponseHead, bad_response, parse_response_head
 from gatekeeper.http.http2 import (
-    MalformedMessage,
+    MalformedMessageError,
     Section,
     body_length,
     request_section,
@@ -77,8 +77,6 @@ class UpstreamStream(Stream):
     def send_chunk(self, payload: bytes, *, done: bool, trailers: Fields) -> None:
         """Send more of the request's body; ``done`` with the last piece, and then the trailers."""
         self.write(payload, done=done, trailers=trailers)
-        if not self._responding and self.ended:
-            self.deadline = self._response_deadline()
 
     def _sent_all(self) -> None:
         """The request is complete: now it is the upstream's turn."""
@@ -105,7 +103,7 @@ class UpstreamStream(Stream):
                 self._inform(receiver, head)
             else:
                 self._respond(receiver, head, body_length(list(section)))
-        except MalformedMessage as error:
+        except MalformedMessageError as error:
             self._fail(bad_response(str(error)))
         except UpstreamError as refusal:
             self._fail(refusal)
@@ -172,10 +170,14 @@ class UpstreamStream(Stream):
             receiver.upstream_failed(refusal)
 
     def lost(self, code: int | None, *, unprocessed: bool) -> None:
-        """The upstream broke it off, or the connection is gone."""
+        """The upstream broke it off, or the connection is gone.
+
+        A connection that was kept may have been closed while this request was on its way.
+        """
         receiver, self._receiver = self._receiver, None
         if receiver is not None:
-            receiver.upstream_lost(untouched=unprocessed and not self._responding)
+            stale = code is None and self.id > 1
+            receiver.upstream_lost(untouched=(unprocessed or stale) and not self._responding)
 
     def malformed(self) -> None:
         """The body is not what was said."""

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from h2.errors import ErrorCodes
 from h2.events import Event, RequestReceived
+from twisted.logger import Logger
 
 from gatekeeper.accounting import unread_entry
 from gatekeeper.errors import ProtocolError, Refusal
 from gatekeeper.http.heads import parse_request_head
-from gatekeeper.http.http2 import MalformedMessage, body_length, request_head
+from gatekeeper.http.http2 import MalformedMessageError, body_length, request_head
 from gatekeeper.net.http2.connection import MOST_STREAMS, Connection
 from gatekeeper.net.http2.requests import RequestStream, UnreadStream
 from gatekeeper.net.sweep import NEVER
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from gatekeeper.net.listeners import Connections
     from gatekeeper.net.server import ClientConnection
     from gatekeeper.plane import Plane
+
+log = Logger()
 
 _LINGER: Final = 2.0  # seconds that a client has to hang up
 _LAST_CALL: Final = 1.0  # seconds in which requests that are on their way may still arrive
@@ -111,7 +114,7 @@ class ServerConnection(Connection):
         ended = event.stream_ended is not None
         try:
             head = parse_request_head(request_head(section, ended=ended), self.limits)
-        except MalformedMessage:
+        except MalformedMessageError:
             self._cutter.charge_reset(self.sweep.now)
             self._log(_NO_REPLY, "bad_request")
             self._reset(stream_id, ErrorCodes.PROTOCOL_ERROR)
@@ -146,23 +149,18 @@ class ServerConnection(Connection):
 
     def settle(self) -> None:
         """What had arrived has been read, or a stream has ended."""
-        plane = self.plane
-        if self.writing_paused:
-            return  # that deadline has been set
-        if self._cutter.incomplete:
+        timeouts, now = self.plane.timeouts, self.sweep.now
+        if self._state is State.LEAVING and not self.streams:
+            self._hang_up()
+        elif self.writing_paused or self._state is State.LAST_CALL:
+            pass  # that deadline has been set
+        elif self._cutter.incomplete:
             if not self._begun:  # more bytes do not wind this clock up
                 self._begun = True
-                self.deadline = self.sweep.now + plane.timeouts.head
-            return
-        self._begun = False
-        if self._state is State.LAST_CALL:
-            return
-        if self.streams:
-            self.deadline = NEVER
-        elif self._state is State.LEAVING:
-            self._hang_up()
+                self.deadline = now + timeouts.head
         else:
-            self.deadline = self.sweep.now + plane.timeouts.idle
+            self._begun = False
+            self.deadline = NEVER if self.streams else now + timeouts.idle
 
     def timed_out(self) -> None:
         """The deadline has passed."""
@@ -205,22 +203,21 @@ class ServerConnection(Connection):
 
     def peer_leaves(self, last_stream: int, code: int) -> None:
         """The client sends no further request, but may wait for answers."""
-        if code != ErrorCodes.NO_ERROR:
-            self.leave("the client found a fault")
-        elif self._state is State.OPEN:
+        if not self.over:
             self._state = State.LEAVING
-            self.settle()
 
     def leave(self, detail: str) -> None:
         """Hang up because of a fault; what runs ends."""
         if self.over:
             return
         self._log(_NO_REPLY, "bad_connection")
+        log.info("{connection}: {detail}", connection=self, detail=detail)
         self.lose_streams()
         self._hang_up()
 
     def _hang_up(self) -> None:
         """Close in a way that lets the client read our last words."""
+        self._write()
         self.over = True
         self._state = State.CLOSED
         self.deadline = self.sweep.now + _LINGER

@@ -124,13 +124,14 @@ class Stream:
                 break
             piece = pending[0]
             size = min(room, LARGEST_FRAME)
-            if len(piece) > size:
+            whole = len(piece) <= size
+            if whole:
+                pending.popleft()
+            else:
                 pending[0] = piece[size:]
                 piece = piece[:size]
-            else:
-                pending.popleft()
             last = self._ending and not pending and not self._trailers
-            connection.send_data(self, piece, last)
+            connection.send_data(self, piece, last, whole=whole)
             self.ended = last
             sent = True
         if pending:

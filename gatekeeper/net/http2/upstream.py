@@ -120,8 +120,8 @@ class UpstreamConnection(Connection):
         self._leaving = True
         self.origin.unusable(self)
         if not self.streams and not self.over:
-            self.over = True
             self.say_goodbye(ErrorCodes.NO_ERROR, 0)
+            self.over = True
             self.transport.loseConnection()
             self.deadline = self.body_deadline()
 

@@ -12,9 +12,9 @@ from typing import Final
 #: The most that is decoded at once, in bytes.
 PIECE: Final = 65536
 
-# Answers of language models, the same words around every token, shrink to a twentieth.
-_GROWTH: Final = 32
-_FIRST_GROWTH: Final = 262_144
+# Answers of language models, the same words around every token, may shrink to a fiftieth.
+_GROWTH: Final = 100
+_FIRST_GROWTH: Final = 1_048_576
 # What the beginning of a further member counts for: a great many empty ones take time, too.
 _MEMBER: Final = 4096
 # Each holds some 40 KiB.
@@ -25,7 +25,7 @@ _ZLIB: Final = 15
 _RAW: Final = -15
 
 
-class _Exhausted(Exception):
+class _GrowthError(Exception):
     """The body has grown too much."""
 
 
@@ -43,7 +43,7 @@ class _Allowance:
     def take(self, size: int) -> None:
         self._left -= size
         if self._left < 0:
-            raise _Exhausted
+            raise _GrowthError
 
 
 class _Gzip:
@@ -123,7 +123,7 @@ class Decoder:
         self._allowance.add(len(data))
         try:
             yield from self._decode(data, 0)
-        except (zlib.error, _Exhausted):
+        except (zlib.error, _GrowthError):
             self._over = True
 
     def _decode(self, data: bytes, step: int) -> Iterator[bytes]:

@@ -31,7 +31,9 @@ def make_unit_meter(settings: Meter | None) -> UnitMeter | None:
         return HeaderMeter(settings.header, charges)
     if not settings.prices:
         return AmountMeter(_places(settings.model), _places(settings.path), charges)
-    prices = PriceList({name: (p.prompt, p.completion, p.per) for name, p in settings.prices.items()})
+    prices = PriceList(
+        {name: (p.prompt, p.completion, p.per) for name, p in settings.prices.items()}
+    )
     model = _places(settings.model or ("model",))
     prompt, completion = _places(settings.prompt), _places(settings.completion)
     return TokenMeter(model, prompt, completion, prices, charges)

@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 #: Object keys as text, array indexes as numbers.
 JsonPath: TypeAlias = tuple[str | int, ...]
 
-_STEP: Final = re.compile(r"(?:\A|\.)([^.\[\]\s\"'*?$@()/\\]+)|\[(0|[1-9][0-9]{0,3})\]")
+_STEP: Final = re.compile(r"(?:\A|(?<=.)\.)([^.\[\]\s\"'*?$@()/\\]+)|\[(0|[1-9][0-9]{0,3})\]")
 _MOST_STEPS: Final = 16
 _LONGEST_KEY: Final = 64
 

@@ -17,7 +17,7 @@ from h2.events import (
     StreamReset,
     TrailersReceived,
 )
-from h2.settings import SettingCodes
+from h2.settings import SettingCodes, Settings
 from hyperframe.frame import Frame
 
 from gatekeeper.net.http2.negotiation import Negotiation
@@ -76,9 +76,8 @@ class Client:
         self.goaways: list[tuple[int, int]] = []
         self.events: list[Event] = []
         self.raw = b""
-        if settings:
-            self.h2.update_settings(settings)
-        self.h2.local_settings[SettingCodes.ENABLE_PUSH] = 0
+        initial = {SettingCodes.ENABLE_PUSH: 0, **(settings or {})}
+        self.h2.local_settings = Settings(client=True, initial_values=initial)
         self.h2.initiate_connection()
         self.flush()
         self.receive()
@@ -158,7 +157,9 @@ class Client:
         self.receive()
         return self.answers[stream]
 
-    def asked(self, fields: Iterable[tuple[bytes, bytes]] = GET, body: bytes | None = None) -> Answer:
+    def asked(
+        self, fields: Iterable[tuple[bytes, bytes]] = GET, body: bytes | None = None
+    ) -> Answer:
         """Send a request; what was answered at once."""
         return self.answer(self.asks(fields, body))
 

@@ -1,0 +1,137 @@
+"""What operators have made: services, users, keys, revocations; and who changed what.
+
+Every change and its entry in the audit log go in together, and the version goes up by one: so
+another process sees from one number whether it has to read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
+
+from twisted.internet.defer import Deferred
+from zope.interface import Interface
+
+
+class StoredService(NamedTuple):
+    """A service made over the API: ``definition`` is JSON, in the form that ``dialect`` names.
+
+    ``dialect`` is ``v1`` (a service as in the configuration file) or ``golem`` (a definition).
+    ``created`` is in seconds since the epoch, here and below.
+    """
+
+    name: str
+    dialect: str
+    definition: str
+    created: float
+
+
+class StoredUser(NamedTuple):
+    """A user of one service; ``password`` is an argon2id hash. ``expires`` as ``created``."""
+
+    service: str
+    name: str
+    password: str
+    created: float
+    disabled: bool = False
+    expires: float | None = None
+    groups: tuple[str, ...] = ()
+
+
+class StoredKey(NamedTuple):
+    """An API key of a user: ``digest`` is SHA-256 of its secret, in hex digits.
+
+    ``service`` is the only one that it is good for; ``""``: all that have a ``key`` checker.
+    """
+
+    id: str
+    service: str
+    user: str
+    digest: str
+    created: float
+    label: str = ""
+    disabled: bool = False
+    expires: float | None = None
+    groups: tuple[str, ...] = ()
+
+
+class Revocation(NamedTuple):
+    """A token that counts no more: the SHA-256 of it or its ``jti``, in hex digits.
+
+    It is forgotten after ``until``, when the token itself has expired.
+    """
+
+    digest: str
+    until: float
+    created: float
+
+
+Stored: TypeAlias = StoredService | StoredUser | StoredKey | Revocation
+
+
+class Add(NamedTuple):
+    """Something new; :class:`AlreadyThereError` where there is one of that name."""
+
+    thing: Stored
+
+
+class Replace(NamedTuple):
+    """Something changed; :class:`NotThereError` where there is none of that name."""
+
+    thing: Stored
+
+
+class Remove(NamedTuple):
+    """Something gone, found by its name; a service's users and keys, a user's keys go with it."""
+
+    thing: Stored
+
+
+Change: TypeAlias = Add | Replace | Remove
+
+
+class AuditEntry(NamedTuple):
+    """One change: who (``token``, ``socket``, ``nobody``: open), what, to what, from where.
+
+    ``time`` is in seconds since the epoch, ``detail`` JSON without secrets.
+    """
+
+    time: float
+    actor: str
+    source: str
+    action: str
+    subject: str
+    detail: str = "{}"
+
+
+class Snapshot(NamedTuple):
+    """All that is there, at one ``version``."""
+
+    version: int
+    services: tuple[StoredService, ...] = ()
+    users: tuple[StoredUser, ...] = ()
+    keys: tuple[StoredKey, ...] = ()
+    revocations: tuple[Revocation, ...] = ()
+
+
+class IState(Interface):
+    """Part of every store. Failures to reach it are StoreErrors."""
+
+    def state_version() -> Deferred[int]:
+        """Return the version, which every change makes higher."""
+
+    def snapshot() -> Deferred[Snapshot]:
+        """Read everything, as of one moment; revocations that are over are left out."""
+
+    def change(changes: Sequence[Change], entry: AuditEntry) -> Deferred[int]:
+        """Do all of the changes or none, note it down, and return the new version.
+
+        Usage of a user who is removed stays, under the name and the time of the removal
+        (``alice~2024-05-01T10:00:00Z``): a new user of that name begins at 0.
+
+        :raises AlreadyThereError: :class:`Add` finds something of that name.
+        :raises NotThereError: :class:`Replace` or :class:`Remove` find nothing.
+        """
+
+    def audit(limit: int, before: int | None = None) -> Deferred[list[tuple[int, AuditEntry]]]:
+        """Read the log with the entries' numbers, the newest first; only ``before`` a number."""

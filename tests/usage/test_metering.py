@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+from twisted.internet.task import Clock
+
+from gatekeeper.config.model import Usage
+from gatekeeper.errors import ConfigurationError, JournalError
+from gatekeeper.usage.metering import Metering
+from gatekeeper.usage.records import UsageRecord
+
+
+def metering(directory: Path, **settings: object) -> Metering:
+    return Metering(
+        Usage.model_validate(settings),
+        directory,
+        None,  # type: ignore[arg-type]
+        Clock(),
+        lambda call: None,
+    )
+
+
+def test_journal_is_as_the_settings_say(tmp_path: Path, record: UsageRecord) -> None:
+    made = metering(tmp_path, journal_size=1, fsync="always")
+    assert (tmp_path / "journal").is_dir()
+    assert made.journal.fsync == "always"
+    assert made.problem() is None
+    made.journal.append([record])
+    assert made.meter.full
+    assert made.problem() == "too much usage waits for the store: requests are refused"
+
+
+def test_another_daemon(tmp_path: Path) -> None:
+    first = metering(tmp_path)
+    with pytest.raises(ConfigurationError, match="state_dir: another gatekeeper uses it"):
+        metering(tmp_path)
+    first.journal.close()
+
+
+def test_problems_for_readiness(
+    tmp_path: Path, record: UsageRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(fd: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    made = metering(tmp_path)
+    made.flusher.failing_since = 0.0
+    made.flusher._clock.advance(42)  # type: ignore[attr-defined]
+    assert made.problem() == "the store has taken no usage for 42 s; it is kept"
+    made.journal._write = full
+    with pytest.raises(JournalError):
+        made.journal.append([record])
+    assert made.problem() == ("usage cannot be written down: requests are refused; see the log")
