@@ -359,8 +359,8 @@ class Exchange:
 
     def _tunnel_ended(self, bytes_in: int, bytes_out: int, reason: str) -> None:
         self.bytes_in, self.bytes_out = bytes_in, bytes_out
-        self.tunnel = None
         self.finish(reason)
+        self.tunnel = None
 
     # --- when it goes wrong ---------------------------------------------------------------
 
@@ -521,6 +521,11 @@ class Exchange:
         if self.upstream is not None or self.waiting_at is not None or self.dialing is not None:
             self._let_go()
         duration = plane.monotonic() - self.start
+        stats = (self.request.route if self.request is not None else self.client.door).stats
+        if self.tunnel is None:
+            stats.finished(self.status, duration, reason, self.bytes_in, self.bytes_out)
+        else:
+            stats.tunnel_finished(self.status, reason, self.bytes_in, self.bytes_out)
         if self.metered and plane.meter is not None:
             plane.meter.record(usage_record(self, plane.wall_clock() - duration, duration, reason))
         if plane.access_log is not None:

@@ -68,6 +68,8 @@ def test_a_configuration_loads(block: Block, tmp_path: Path) -> None:
     for name in re.findall(r'"([\w/-]+\.(?:pem|properties))"', text):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
+    for name in re.findall(r'services_dir = "([\w-]+)"', text):
+        (tmp_path / name).mkdir()
     file = tmp_path / "gatekeeper.toml"
     file.write_text(text)
     environ = dict(re.findall(r"export (\w+)='([^']+)'", TEXTS[block.page]))

@@ -15,6 +15,7 @@ PACKAGE = ROOT / "gatekeeper"
 FORBIDDEN = {
     "gatekeeper.http": ("twisted", "zope", "gatekeeper.net", "gatekeeper.auth", "gatekeeper.usage"),
     "gatekeeper.config": ("twisted", "zope", "gatekeeper.net", "gatekeeper.auth"),
+    "gatekeeper.golem": ("twisted", "zope", "pydantic", "gatekeeper.net", "gatekeeper.auth"),
     "gatekeeper.usage.records": ("twisted", "zope"),
     "gatekeeper.usage.counters": ("twisted", "zope"),
     "gatekeeper.errors": ("twisted", "zope", "gatekeeper"),

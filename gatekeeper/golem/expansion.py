@@ -57,7 +57,7 @@ class Expansion(NamedTuple):
 
 
 def read_directory(
-    directory: Path, server_names: Iterable[str] = ()
+    directory: Path, server_names: tuple[str, ...] = ()
 ) -> tuple[list[tuple[Path, Definition]], list[Problem]]:
     """All definitions of a directory, with their files in order, and all that is wrong with others.
 
@@ -83,7 +83,7 @@ def read_directory(
         name = None if _name_of(item) is not None else made_up_name(taken)
         try:
             definition = read_definition(
-                item, base=file.parent, name=name, server_names=tuple(server_names)
+                item, base=file.parent, name=name, server_names=server_names
             )
         except ConfigurationError as error:
             problems += _in_file(file, error.problems)
@@ -108,7 +108,7 @@ def expand(tree: Mapping[str, Any]) -> Expansion:
         return Expansion(copy, [], {})
     names = tree.get("server_names")
     known = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
-    found, problems = read_directory(Path(directory), known)
+    found, problems = read_directory(Path(directory), tuple(known))
     services, listeners = tree.get("services", []), tree.get("listeners", [])
     if not isinstance(services, list) or not isinstance(listeners, list):
         return Expansion(copy, problems, {})  # the model says so

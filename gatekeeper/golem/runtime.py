@@ -150,7 +150,7 @@ def _api(options: argparse.Namespace) -> ManagementAPI:
 
 
 def _print(value: object) -> None:
-    print(json.dumps(value, ensure_ascii=False))
+    print(json.dumps(value))
 
 
 _COMMANDS: Final[dict[str, Callable[[argparse.Namespace, Definition], int]]] = {

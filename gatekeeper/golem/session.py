@@ -45,6 +45,7 @@ INTERVAL: Final = 2.0  # seconds
 DONE, FAILED, MISUSED, DROPPED = 0, 1, 2, 130
 
 _MOST_WAITING: Final = 1_000
+_PATIENCE: Final = 30.0  # seconds that a call to the API may take in all, when it must end
 _GONE: Final = "the supervisor is gone"
 _UNSIGNALLED: Final = 128  # what is added to a signal's number, as shells do
 
@@ -99,7 +100,7 @@ class Session:
         self._stopping.set()
         self._waiting.put(None)
         for thread in threads:
-            thread.join()
+            thread.join(_PATIENCE)
         self._problems += self._account.close()
         try:
             self._send_counter()

@@ -507,6 +507,7 @@ class ClientConnection:
         lines += field_lines(reply.fields)
         lines += (b"connection: close", b"content-length: %d" % len(reply.body), b"", reply.body)
         self.transport.write(b"\r\n".join(lines))
+        self.door.stats.count(reply.status, refusal.reason)
         if plane.access_log is not None:
             plane.access_log.write(
                 unread_entry(self, plane.wall_clock(), request_id, reply, refusal.reason)

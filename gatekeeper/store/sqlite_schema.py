@@ -42,7 +42,7 @@ def upgrade(connection: sqlite3.Connection, path: Path, tell: Callable[[str], ob
 
     :raises ConfigurationError: the file is newer than this program.
     """
-    backup: Path | None = None
+    safe = False
     while True:
         # The version is looked at with the lock held: whoever comes second finds the step done.
         with transaction(connection):
@@ -50,10 +50,11 @@ def upgrade(connection: sqlite3.Connection, path: Path, tell: Callable[[str], ob
             steps = schema.upgrades("sqlite", version)
             if not steps:
                 return
-            if version and backup is None:
+            if version and not safe:
                 backup = path.with_name(f"{path.name}.v{version}.backup")
                 tell(f"backup: {backup}")
                 _back_up(path, backup)
+            safe = True
             number, sql = steps[0]
             tell(f"schema version {version} becomes {number} ...")
             _apply(connection, number, sql)

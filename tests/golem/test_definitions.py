@@ -105,9 +105,12 @@ class TestReading:
         assert read(serverName="acme.com").server_names == ("acme.com",)
 
     def test_the_server_name_that_is_the_default(self) -> None:
-        definition = read_definition(SMALL, server_names=["a.example", "b.example"])
+        definition = read_definition(SMALL, server_names=("a.example", "b.example"))
         assert definition.server_names == ("a.example", "b.example")
         assert read_definition(SMALL).server_names == ()
+        assert problems(SMALL | {"serverName": 1}, server_names=()) == [
+            ("serverName", "must be a string")
+        ]
         assert problems(SMALL, server_names=()) == [
             ("serverName", "is required, as the proxy has no default")
         ]
@@ -145,6 +148,7 @@ class TestProblems:
         assert problems({}) == [
             ("bindHttps", "is required, or `bindHttp`"),
             ("from", "is required"),
+            ("name", "is required"),
             ("to", "is required"),
         ]
 
@@ -210,6 +214,9 @@ class TestProblems:
             ("requestTimeout", "1000"),
             ("responseTimeout", 10**15),
             ("cpuThreads", 0),
+            ("description", "\ud800"),
+            ("offerProperties", {"a": ["\udfff"]}),
+            ("offerProperties", {"\ud800": 1}),
             ("offerProperties", []),
             ("offerProperties", {1: 2}),
             ("offerProperties", {"a": float("nan")}),

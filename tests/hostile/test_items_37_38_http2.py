@@ -12,7 +12,6 @@ from hpack import Encoder
 from hyperframe.frame import (
     ContinuationFrame,
     DataFrame,
-    ExtensionFrame,
     Frame,
     HeadersFrame,
     PingFrame,
@@ -23,7 +22,6 @@ from hyperframe.frame import (
 )
 
 from gatekeeper.config.model import Limits
-from tests.memory import Peer
 from tests.net.http2.clients import GET, POST, Client, Fields, client_of, connect, cut
 from tests.world import World, public_world, worlds
 
@@ -42,9 +40,10 @@ def headers(
 
 
 def is_calmed(client: Client) -> bool:
-    """Whether we have been told to calm down, and hung up on."""
-    client.receive()
-    assert [code for _, code in client.goaways] == [CALM]
+    """Whether the client has been told to calm down, and hung up on."""
+    *_, last = cut(client.peer.received())
+    assert last[3] == 7  # GOAWAY
+    assert last[13:17] == struct.pack(">I", CALM)
     assert client.peer.saw_end
     return True
 
@@ -68,7 +67,7 @@ def test_rapid_reset(world: World) -> None:
     assert sent == 201
     assert world.plane.live == set()
     reasons = [entry.reason for entry in world.log.entries]
-    assert reasons == ["client_gone"] * 201 + ["bad_connection"]
+    assert sorted(reasons) == ["bad_connection"] + ["client_gone"] * 201
 
 
 def test_resets_now_and_then_are_nothing(world: World) -> None:
@@ -139,14 +138,7 @@ def test_streams_beyond_the_limit_count_as_resets(world: World) -> None:
     encoder = Encoder()
     for number in range(301):
         client.peer.sends(headers(2 * number + 1, encoder=encoder).serialize())
-    assert is_raw_calm(client.peer)
-
-
-def is_raw_calm(peer: Peer) -> bool:
-    frames = cut(peer.received())
-    assert frames[-1][3] == 7
-    assert frames[-1][13:17] == struct.pack(">I", CALM)
-    return peer.saw_end
+    assert is_calmed(client)
 
 
 # --- 37: header blocks --------------------------------------------------------------------
@@ -251,34 +243,33 @@ FLOODS = {
     "window of a stream": WindowUpdateFrame(1, window_increment=1),
     "empty data": DataFrame(1, b""),
     "data that is all padding": DataFrame(1, b"", pad_length=3, flags=["PADDED"]),
-    "unknown frames": ExtensionFrame(type=0xAB, stream_id=0, body=b"what"),
 }
+RAW_FLOODS = {name: frame.serialize() for name, frame in FLOODS.items()}
+RAW_FLOODS["unknown frames"] = b"\0\0\4\xab\0\0\0\0\0what"
 
 
-@pytest.mark.parametrize("frame", FLOODS.values(), ids=FLOODS.keys())
+@pytest.mark.parametrize("frame", RAW_FLOODS.values(), ids=RAW_FLOODS.keys())
 @pytest.mark.parametrize("at_once", [True, False])
-def test_floods(world: World, frame: Frame, at_once: bool) -> None:
+def test_floods(world: World, frame: bytes, at_once: bool) -> None:
     client = client_of(world)
     client.begins(POST)
-    raw = frame.serialize()
-    written = len(client.raw)
     if at_once:
-        client.peer.sends(raw * 20_000)
+        client.peer.sends(frame * 20_000)
     else:
         for _ in range(400):
             if not client.peer.saw_end:
-                client.peer.sends(raw * 3)
+                client.peer.sends(frame * 3)
+    assert len(client.peer.arrived) < 1100 * 17
     assert is_calmed(client)
-    assert len(client.raw) - written < 1100 * 17
     assert world.plane.live == set()
 
 
-@pytest.mark.parametrize("frame", FLOODS.values(), ids=FLOODS.keys())
-def test_a_few_of_them_are_nothing(world: World, frame: Frame) -> None:
+@pytest.mark.parametrize("frame", RAW_FLOODS.values(), ids=RAW_FLOODS.keys())
+def test_a_few_of_them_are_nothing(world: World, frame: bytes) -> None:
     client = client_of(world)
     stream = client.begins(POST)
     for _ in range(100):
-        client.peer.sends(frame.serialize() * 10)
+        client.peer.sends(frame * 10)
         world.advance(0.2)
     client.sends(stream, b"x", ended=True)
     world.upstream().sends(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
@@ -481,7 +472,7 @@ def test_bodies_that_are_not_as_long_as_they_say(
 ) -> None:
     client = client_of(world)
     stream = client.begins([*POST, (b"content-length", length)])
-    encoder = Encoder()
+    encoder = client.h2.encoder
     for piece in pieces[:-1]:
         client.sends_frames(DataFrame(stream, piece))
     if trailers:

@@ -6,9 +6,10 @@ import pytest
 from twisted.internet.defer import DeferredList
 from zope.interface.verify import verifyObject
 
+from gatekeeper.errors import BatchRejected
 from gatekeeper.store.interface import IStore, UsageQuery, UsageRow
 from gatekeeper.usage.records import Batch, Counted, CounterKey
-from tests.store.support import HOUR, ONE, NewStore, batch, in_reactor
+from tests.store.support import HOUR, ONE, RECORD, NewStore, batch, in_reactor
 
 
 def test_provides_the_interface(new_store: NewStore) -> None:
@@ -151,13 +152,74 @@ async def test_texts_that_no_store_takes_do_not_stop_a_batch(new_store: NewStore
     keys: list[CounterKey] = [
         ("acme", "nul\0", "/", "", HOUR),
         ("acme", "surrogate\udc80", "/", "", HOUR),
-        ("acme" * 1000, long, long, "", HOUR),
-        ("acme" * 1000, long + "a", long, "", HOUR),
+        ("acme" * 1000, long, long, long, HOUR),
+        ("acme" * 1000, long + "a", long, long, HOUR),
     ]
     await store.write_batch(batch(dict.fromkeys(keys, ONE)))
     rows = await store.usage(UsageQuery())
     assert sum(row.requests for row in rows) == 4
     assert len({row.user for row in rows}) == 4
+    await store.close()
+
+
+@in_reactor
+async def test_texts_that_become_the_same_add_up(new_store: NewStore) -> None:
+    store = new_store()
+    keys: list[CounterKey] = [("acme", text, "/", "", HOUR) for text in ("a\0", "a\ufffd", "b")]
+    await store.write_batch(batch(dict.fromkeys(keys, ONE)))
+    rows = await store.usage(UsageQuery(by=("user",)))
+    assert [(row.user, row.requests, row.duration) for row in rows] == [
+        ("a\ufffd", 2, 1.0),
+        ("b", 1, 0.5),
+    ]
+    await store.close()
+
+
+LARGEST = 2**63 - 1
+
+
+@in_reactor
+async def test_no_number_is_too_big(new_store: NewStore) -> None:
+    """Neither a batch nor a report fails for ever: sums stop at the largest number."""
+    store = new_store()
+    counters: dict[CounterKey, Counted] = {
+        ("a", "u", "/1", "", HOUR): Counted(1, 2**70, LARGEST, LARGEST - 1, float("inf")),
+        ("a", "u", "/2", "", HOUR): Counted(1, LARGEST, 0, 1, float("nan")),
+        ("a", "u", "/3", "", 10**18): Counted(-1, 0, 0, -1, -1.0),
+    }
+    for sequence in range(3):
+        await store.write_batch(batch(counters, sequence))
+    one, two, _ = await store.usage(UsageQuery(by=("path",)))
+    assert one[5:9] == (3, LARGEST, LARGEST, LARGEST)
+    assert two[5:10] == (3, LARGEST, 0, 3, 0.0)
+    (row,) = await store.usage(UsageQuery(by=()))
+    assert row[5:8] == (6, LARGEST, LARGEST)
+    assert row.duration == 3e12
+    assert len(await store.usage(UsageQuery(by=("hour",)))) == 2
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        Batch("a", -1, 1, {}),
+        Batch("a", 2**31, 1, {}),
+        Batch("a", 0, 2**63, {}),
+        batch({("acme", None, "/", "", HOUR): ONE}),  # type: ignore[dict-item]
+        batch({("acme", "u", "/", "", HOUR): ONE._replace(units="many")}),  # type: ignore[arg-type]
+        batch({("acme", "u", "/"): ONE}),  # type: ignore[dict-item]
+        batch({}, records=(RECORD._replace(path=None),)),  # type: ignore[arg-type]
+        batch({}, records=("record",)),  # type: ignore[arg-type]
+    ],
+)
+@in_reactor
+async def test_batch_that_nothing_can_be_made_of(new_store: NewStore, bad: Batch) -> None:
+    store = new_store()
+    with pytest.raises(BatchRejected):
+        await store.write_batch(bad)
+    await store.write_batch(batch({("acme", "alice", "/", "", HOUR): ONE}))
+    (row,) = await store.usage(UsageQuery())
+    assert row.requests == 1
     await store.close()
 
 

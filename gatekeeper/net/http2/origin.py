@@ -24,6 +24,7 @@ class MultiplexingOrigin(Origin):
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
         self._usable: dict[UpstreamConnection, None] = {}
+        self._greeting: set[UpstreamConnection] = set()  # have not said how many streams they take
 
     @property
     def use(self) -> PoolUse:
@@ -50,15 +51,18 @@ class MultiplexingOrigin(Origin):
     def made(self, connection: UpstreamConnection) -> None:
         """A connection has come up; the upstream has not said yet how many streams it takes."""
         self._connections.add(connection)
+        self._greeting.add(connection)
         if self._closed:
             connection.close()
 
     def has_room(self, connection: UpstreamConnection) -> None:
         """Further streams may begin on this connection."""
+        self._greeting.discard(connection)
         if connection in self._connections and connection.has_room:
             self._usable[connection] = None
         while self._waiting and connection in self._usable and connection.has_room:
             self._hand_over(UpstreamStream(connection))
+        self._connect_for_waiting()
 
     def unusable(self, connection: UpstreamConnection) -> None:
         """No further stream may begin on this connection."""
@@ -68,6 +72,9 @@ class MultiplexingOrigin(Origin):
     def gone(self, connection: UpstreamConnection) -> None:
         """A connection is gone. May be said more than once."""
         self._connections.discard(connection)
+        if connection in self._greeting:
+            self._greeting.remove(connection)
+            self.not_spoken()
         self.unusable(connection)
         self._settle()
 
@@ -96,6 +103,6 @@ class MultiplexingOrigin(Origin):
     def _connect_for_waiting(self) -> None:
         """Begin a connection where more wait than those being made can take, and there is room."""
         total = len(self._connections) + len(self._connecting)
-        coming = len(self._connecting) * MOST_STREAMS
+        coming = (len(self._connecting) + len(self._greeting)) * MOST_STREAMS
         if len(self._waiting) > coming and total < self.limits.connections:
             self._connect()

@@ -140,6 +140,7 @@ class ServerConnection(Connection):
 
     def _log(self, reply: Reply, reason: str, request_id: bytes = b"") -> None:
         plane = self.plane
+        self.door.stats.count(reply.status, reason)
         if plane.access_log is not None:
             plane.access_log.write(
                 unread_entry(self, plane.wall_clock(), request_id or plane.next_id(), reply, reason)

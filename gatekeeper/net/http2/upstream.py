@@ -48,6 +48,7 @@ class UpstreamConnection(Connection):
                 self.origin.not_spoken()
                 return
         self.start(transport)
+        self.deadline = self.sweep.now + self.origin.timeouts.connect
         self.origin.made(self)
 
     def call_soon(self, call: Callable[[], None]) -> None:
@@ -94,6 +95,8 @@ class UpstreamConnection(Connection):
 
     def settle(self) -> None:
         """What had arrived has been read, or a stream has ended."""
+        if not self._ready:
+            return
         if self.streams or self.over:
             if not self.writing_paused:
                 self.deadline = NEVER
@@ -133,8 +136,10 @@ class UpstreamConnection(Connection):
             self.transport.abortConnection()
 
     def timed_out(self) -> None:
-        """Nothing was under way for a while, or the upstream takes nothing."""
-        if self.over or self.writing_paused:
+        """Nothing was under way for a while, or the upstream takes, or says, nothing."""
+        if self.over or self.writing_paused or not self._ready:
+            self.lose_streams()
+            self.origin.gone(self)
             self.transport.abortConnection()
         else:
             self.close()

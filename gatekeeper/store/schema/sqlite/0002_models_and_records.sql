@@ -4,25 +4,24 @@ CREATE TABLE usage_2 (
     service    TEXT    NOT NULL,
     user_name  TEXT    NOT NULL,
     path       TEXT    NOT NULL,
-    model      TEXT    NOT NULL,
+    model      TEXT    NOT NULL DEFAULT '',
     hour       INTEGER NOT NULL,
     requests   INTEGER NOT NULL,
     bytes_in   INTEGER NOT NULL,
     bytes_out  INTEGER NOT NULL,
     units      INTEGER NOT NULL,
     duration   REAL    NOT NULL,
-    status_1xx INTEGER NOT NULL,
-    status_2xx INTEGER NOT NULL,
-    status_3xx INTEGER NOT NULL,
-    status_4xx INTEGER NOT NULL,
-    status_5xx INTEGER NOT NULL,
+    status_1xx INTEGER NOT NULL DEFAULT 0,
+    status_2xx INTEGER NOT NULL DEFAULT 0,
+    status_3xx INTEGER NOT NULL DEFAULT 0,
+    status_4xx INTEGER NOT NULL DEFAULT 0,
+    status_5xx INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (service, user_name, path, model, hour)
 ) WITHOUT ROWID;
 
 INSERT INTO usage_2
-SELECT service, user_name, path, '', hour, requests, bytes_in, bytes_out, units, duration,
-       0, 0, 0, 0, 0
-FROM usage;
+    (service, user_name, path, hour, requests, bytes_in, bytes_out, units, duration)
+SELECT service, user_name, path, hour, requests, bytes_in, bytes_out, units, duration FROM usage;
 
 DROP TABLE usage;
 
