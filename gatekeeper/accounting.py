@@ -23,7 +23,8 @@ def usage_record(exchange: Exchange, start: float, duration: float, reason: str)
     elif exchange.reading is not None:
         units, model = exchange.reading.result(bytes_in, bytes_out, duration)
     else:
-        units, model = unit_meter.unread(bytes_in, bytes_out, duration)
+        tunnel = exchange.tunnel is not None
+        units, model = unit_meter.unread(bytes_in, bytes_out, duration, tunnel=tunnel)
     return UsageRecord(
         exchange.id.decode("ascii"),
         start,

@@ -27,6 +27,7 @@ from gatekeeper.net.tls import client_context
 from gatekeeper.plane import Plane
 from gatekeeper.routing import Route, RoutingTable
 from gatekeeper.stats import PoolStats
+from gatekeeper.usage.units.meter import make_unit_meter
 
 _ACTIONS_TAKE: Final = 180.0  # seconds
 
@@ -182,6 +183,7 @@ class Assembly:
             hidden=ACTIONS if service.actions_file is not None else b"",
             max_body=service.limits.body or self._settings.limits.body,
             cors=service.cors,
+            unit_meter=make_unit_meter(service.meter),
             admits_unmetered=service.on_journal_full == "admit",
             outlives_grant=service.actions_file is not None,
             open_methods=frozenset(method.encode("ascii") for method in service.open_methods),

@@ -41,6 +41,30 @@ class BatchRejected(StoreError):  # noqa: N818 - it is an answer, not a failure
     """The store is there and will never take this batch: something in it does not fit."""
 
 
+class AlreadyThereError(GatekeeperError):
+    """Something of that name is there: ``kind`` says what (``user``), ``name`` which."""
+
+    def __init__(self, kind: str, name: str) -> None:
+        self.kind = kind
+        self.name = name
+        super().__init__(kind, name)
+
+    def __str__(self) -> str:
+        return f"there is a {self.kind} `{self.name}` already"
+
+
+class NotThereError(GatekeeperError):
+    """Nothing of that name is there: ``kind`` says what (``user``), ``name`` which."""
+
+    def __init__(self, kind: str, name: str) -> None:
+        self.kind = kind
+        self.name = name
+        super().__init__(kind, name)
+
+    def __str__(self) -> str:
+        return f"there is no {self.kind} `{self.name}`"
+
+
 class JournalError(GatekeeperError):
     """Usage cannot be written to the journal, or read from it; the message says which and why."""
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gatekeeper.net.upstream import Upstream, UpstreamConnection
     from gatekeeper.plane import Plane
     from gatekeeper.replies import Reply
-    from gatekeeper.usage.units import Reading
+    from gatekeeper.usage.units.interface import Reading
 
 log = Logger()
 

@@ -20,7 +20,7 @@ from gatekeeper.stats import RequestStats
 if TYPE_CHECKING:
     from gatekeeper.exchange import Exchange
     from gatekeeper.net.pool import Origin
-    from gatekeeper.usage.units import UnitMeter
+    from gatekeeper.usage.units.interface import UnitMeter
 
 
 #: Finds where an exchange's request goes.

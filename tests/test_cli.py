@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import csv
-import io
-import json
 import os
 import pty
 import subprocess
@@ -10,33 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
 from gatekeeper import __version__
 from gatekeeper.auth.passwords import verify_password
-from gatekeeper.cli import main
-from gatekeeper.store.sqlite import SqliteStore
-from gatekeeper.usage.records import Batch, Counted
-
-NOON = 1714564800  # 2024-05-01T12:00:00Z
-CONFIG = """
-state_dir = "{state}"
-
-[[listeners]]
-name = "public"
-role = "gateway"
-bind = "127.0.0.1:0"
-
-[checkers.keys]
-type = "api-key"
-file = "keys.properties"
-
-[[services]]
-name = "acme"
-to = "http://127.0.0.1:1"
-checkers = ["keys"]
-{more}
-"""
+from tests.commands import invoke, run, write_config
 
 
 @pytest.fixture
@@ -50,40 +24,6 @@ def state(tmp_path: Path) -> Path:
 def config(tmp_path: Path, state: Path) -> Path:
     (tmp_path / "keys.properties").touch(0o600)
     return write_config(tmp_path, state)
-
-
-def write_config(directory: Path, state: Path, more: str = "") -> Path:
-    path = directory / "gatekeeper.toml"
-    path.write_text(CONFIG.format(state=state, more=more))
-    return path
-
-
-@pytest.fixture
-def usage(state: Path) -> None:
-    """Some usage, written as the daemon writes it."""
-    store = SqliteStore(state / "gatekeeper.sqlite", None)  # type: ignore[arg-type]
-    counters = {
-        ("acme", "alice", "/a", NOON): Counted(1, 2, 3, 4, 0.5),
-        ("acme", "alice", "/b", NOON + 3600): Counted(10, 20, 30, 40, 5.0),
-        ("other", "bob", "/a", NOON + 86400): Counted(100, 0, 0, 0, 0.0),
-    }
-    store._write_batch(Batch("n", 0, 1, counters))
-    store._close()
-
-
-def invoke(*arguments: object, stdin: str | bytes = "", **environ: str) -> Result:
-    return CliRunner().invoke(main, [str(each) for each in arguments], input=stdin, env=environ)
-
-
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run it as a process of its own, where it needs a reactor of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "gatekeeper", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 # --- in general -------------------------------------------------------------------------------
@@ -103,7 +43,7 @@ def test_help_is_quick() -> None:
     assert output.endswith("[]\n")
 
 
-@pytest.mark.parametrize("command", ["check-config", "hash-password", "usage", "version"])
+@pytest.mark.parametrize("command", ["check-config", "hash-password", "version"])
 def test_every_command_takes_a_configuration(command: str) -> None:
     result = invoke(command, "--help")
     assert result.exit_code == 0
@@ -215,85 +155,3 @@ def test_password_from_a_terminal(second: str) -> None:
     assert b"s3cret" not in shown
     expected = "s3cret" if second == "s3cret" else "other"
     assert verify_password(expected, output.decode().rstrip("\n"))
-
-
-# --- usage ------------------------------------------------------------------------------------
-
-
-@pytest.mark.usefixtures("usage")
-def test_usage_as_json_when_piped(config: Path) -> None:
-    result = run("usage", "--config", config)
-    assert (result.returncode, result.stderr) == (0, "")
-    rows = json.loads(result.stdout)
-    assert [(row["service"], row["user"], row["path"], row["requests"]) for row in rows] == [
-        ("acme", "alice", "/a", 1),
-        ("acme", "alice", "/b", 10),
-        ("other", "bob", "/a", 100),
-    ]
-    assert rows[0].keys() >= {"bytes_in", "bytes_out", "units"}
-
-
-@pytest.mark.usefixtures("usage")
-def test_usage_filtered_and_grouped(config: Path) -> None:
-    result = run(
-        *("usage", "--config", config, "--service", "acme", "--user", "alice"),
-        *("--since", "2024-05-01T13:30", "--until", "2024-05-02", "--by", "hour", "--by", "user"),
-    )
-    (row,) = json.loads(result.stdout)
-    assert row == {
-        "service": "",
-        "user": "alice",
-        "path": "",
-        "hour": "2024-05-01T13:00:00Z",
-        "requests": 10,
-        "bytes_in": 20,
-        "bytes_out": 30,
-        "units": 40,
-        "duration": 5.0,
-    }
-
-
-@pytest.mark.usefixtures("usage")
-def test_usage_as_csv_and_table(config: Path) -> None:
-    by_day = ("usage", "--config", config, "--by", "day")
-    rows = list(csv.DictReader(io.StringIO(run(*by_day, "--format", "csv").stdout)))
-    assert [(row["day"], row["requests"]) for row in rows] == [
-        ("2024-05-01", "11"),
-        ("2024-05-02", "100"),
-    ]
-    table = run(*by_day, "--format", "table").stdout
-    assert "2024-05-01" in table
-    assert "111" in table
-
-
-def test_store_that_is_not_there(config: Path, state: Path) -> None:
-    result = run("usage", "--config", config)
-    assert (result.returncode, result.stdout) == (2, "")
-    assert "The usage cannot be read: store.url: " in result.stderr
-    assert "No such file" in result.stderr
-    assert "Traceback" not in result.stderr
-    assert list(state.iterdir()) == [], "nothing is made by looking"
-
-
-def test_server_that_is_away(tmp_path: Path, config: Path, state: Path) -> None:
-    write_config(tmp_path, state, '[store]\nurl = "postgresql://u:hidden@127.0.0.1:1/d"\n')
-    result = run("usage", "--config", config)
-    assert (result.returncode, result.stdout) == (2, "")
-    assert "127.0.0.1:1/d" in result.stderr
-    assert "refused" in result.stderr
-    assert "hidden" not in result.stderr
-    assert "Traceback" not in result.stderr
-
-
-def test_usage_with_a_wrong_configuration(tmp_path: Path, config: Path, state: Path) -> None:
-    write_config(tmp_path, state, "unknown = 1\n")
-    result = invoke("usage", "--config", config)
-    assert result.exit_code == 1
-    assert "services[0].unknown" in result.stderr
-
-
-@pytest.mark.parametrize("option", [("--since", "soon"), ("--until", "9x"), ("--by", "colour")])
-def test_wrong_options_of_usage(config: Path, option: tuple[str, str]) -> None:
-    result = invoke("usage", "--config", config, *option)
-    assert result.exit_code == 2
-    assert option[0] in result.stderr

@@ -18,6 +18,7 @@ FORBIDDEN = {
     "gatekeeper.golem": ("twisted", "zope", "pydantic", "gatekeeper.net", "gatekeeper.auth"),
     "gatekeeper.usage.records": ("twisted", "zope"),
     "gatekeeper.usage.counters": ("twisted", "zope"),
+    "gatekeeper.usage.units": ("twisted", "zope"),
     "gatekeeper.errors": ("twisted", "zope", "gatekeeper"),
     "gatekeeper.auth": ("gatekeeper.net", "gatekeeper.exchange", "gatekeeper.doors"),
     "gatekeeper.usage": ("gatekeeper.net", "gatekeeper.exchange", "gatekeeper.auth"),

@@ -114,7 +114,7 @@ def _follow(
         elif value_of(here) is not None:
             path.append(part)
             here = value_of(here)
-        elif table and len(list(alternatives(here))) == 1:
+        elif table and len(list(alternatives(here))) == 1 and part != "[key]":
             path.append(part)  # an unknown key
             here = None
     return path, table

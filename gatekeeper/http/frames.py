@@ -139,7 +139,7 @@ class FrameCutter:
     def cut(self, now: float) -> Frame | None:
         """The next frame, ``None`` where more bytes are needed. ``now`` in seconds.
 
-        :raises ConnectionFaultError: the frame is too large, or there is too much that brings nothing.
+        :raises ConnectionFaultError: it is too large, or there is too much that brings nothing.
         """
         buffer = self._buffer
         if self._preface:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from gatekeeper.store import postgres_schema, postgres_upkeep
+from gatekeeper.store import postgres_schema, postgres_state, postgres_upkeep
 from gatekeeper.store.dialects import POSTGRES
 from gatekeeper.store.interface import (
     IStore,
@@ -24,6 +24,7 @@ from gatekeeper.store.postgres_url import parse_postgres_url
 from gatekeeper.store.postgres_usage import BatchWriter, look, select_usage, stream
 from gatekeeper.store.records_sql import records_select, usage_records
 from gatekeeper.store.schema import newest
+from gatekeeper.store.state import AuditEntry, Change, Snapshot
 from gatekeeper.store.upkeep import cuts
 from gatekeeper.store.usage_sql import usage_rows
 from gatekeeper.usage.records import Batch, UsageRecord
@@ -33,10 +34,10 @@ T = TypeVar("T")
 
 @implementer(IStore)
 class PostgresStore:
-    """Usage in the PostgreSQL database at ``url``; ``statement_timeout`` in seconds.
+    """Usage and state in the PostgreSQL database at ``url``; ``statement_timeout`` in seconds.
 
-    One connection writes, another one reads, each made at its first use: a long report does not
-    hold up the flush. Upkeep has one of its own while it is at it. Every statement but those of an
+    One connection writes, another one reads, a third one is for the state, each made at its first
+    use: a long report holds up neither the flush nor who is let in. Upkeep has one of its own while it is at it. Every statement but those of an
     upgrade fails in bounded time, also when the server hangs; the next one connects anew.
     ``reactor`` is the reactor.
     """
@@ -45,9 +46,9 @@ class PostgresStore:
         self._target = parse_postgres_url(url)
         self._reactor = reactor
         self._statement_timeout = statement_timeout
-        self._writing, self._reading = (
+        self._writing, self._reading, self._state = (
             PostgresLink(self._target, reactor, statement_timeout, postgres_schema.make_or_check)
-            for _ in range(2)
+            for _ in range(3)
         )
         self._apart: set[PostgresLink] = set()
         self._writer = BatchWriter()
@@ -64,6 +65,7 @@ class PostgresStore:
                 link.hang_up()  # What it has done is done, and the rest can wait.
             await self._writing.close()
             await self._reading.close()
+            await self._state.close()
 
         return _deferred(close())
 
@@ -133,6 +135,35 @@ class PostgresStore:
             await stream(connection, *select, lambda rows: take(usage_records(rows)))
 
         return _deferred(self._reading.run(read))
+
+    # --- what operators have made ---------------------------------------------------------
+
+    def state_version(self) -> Deferred[int]:
+        """See :meth:`IState.state_version`."""
+        return _deferred(self._state.run(postgres_state.version))
+
+    def snapshot(self) -> Deferred[Snapshot]:
+        """See :meth:`IState.snapshot`."""
+        return _deferred(self._state.run(postgres_state.snapshot))
+
+    def change(self, changes: Sequence[Change], entry: AuditEntry) -> Deferred[int]:
+        """See :meth:`IState.change`."""
+
+        async def change() -> int:
+            done = await self._state.run(
+                lambda connection: postgres_state.change(connection, changes, entry)
+            )
+            if isinstance(done, int):
+                return done
+            raise done
+
+        return _deferred(change())
+
+    def audit(self, limit: int, before: int | None = None) -> Deferred[list[tuple[int, AuditEntry]]]:
+        """See :meth:`IState.audit`."""
+        return _deferred(
+            self._state.run(lambda connection: postgres_state.audit(connection, limit, before))
+        )
 
     # --- upkeep ---------------------------------------------------------------------------
 

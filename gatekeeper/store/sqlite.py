@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from zope.interface import implementer
 
-from gatekeeper.store import sqlite_upkeep, sqlite_usage
+from gatekeeper.store import sqlite_state, sqlite_upkeep, sqlite_usage
 from gatekeeper.store.interface import (
     IStore,
     RecordQuery,
@@ -26,6 +26,7 @@ from gatekeeper.store.records_sql import usage_records
 from gatekeeper.store.schema import newest
 from gatekeeper.store.sqlite_file import SqliteFile
 from gatekeeper.store.sqlite_schema import found_version, make_or_check, upgrade
+from gatekeeper.store.state import AuditEntry, Change, Snapshot
 from gatekeeper.store.upkeep import cuts
 from gatekeeper.store.usage_sql import usage_rows
 from gatekeeper.usage.records import Batch, UsageRecord
@@ -41,7 +42,7 @@ UPGRADE_TIMEOUT: Final = 600.0
 
 @implementer(IStore)
 class SqliteStore:
-    """Usage in the SQLite file ``path``, which is made (mode 0600) unless ``create`` is false.
+    """Usage and state in the SQLite file ``path``, which is made (mode 0600) unless ``create`` is false.
 
     One connection writes, another one reads, each in a thread of its own: a long report does not
     hold up the flush.
@@ -148,6 +149,24 @@ class SqliteStore:
                 await self._reading.run(lambda _: cursor.close())
 
         return Deferred.fromCoroutine(stream())
+
+    # --- what operators have made ---------------------------------------------------------
+
+    def state_version(self) -> Deferred[int]:
+        """See :meth:`IState.state_version`."""
+        return self._reading.run(sqlite_state.version)
+
+    def snapshot(self) -> Deferred[Snapshot]:
+        """See :meth:`IState.snapshot`."""
+        return self._reading.run(sqlite_state.snapshot)
+
+    def change(self, changes: Sequence[Change], entry: AuditEntry) -> Deferred[int]:
+        """See :meth:`IState.change`."""
+        return self._writing.run(lambda connection: sqlite_state.change(connection, changes, entry))
+
+    def audit(self, limit: int, before: int | None = None) -> Deferred[list[tuple[int, AuditEntry]]]:
+        """See :meth:`IState.audit`."""
+        return self._reading.run(lambda connection: sqlite_state.audit(connection, limit, before))
 
     # --- upkeep ---------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ another process sees from one number whether it has to read again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from twisted.internet.defer import Deferred
 from zope.interface import Interface
@@ -69,6 +69,24 @@ class Revocation(NamedTuple):
 Stored: TypeAlias = StoredService | StoredUser | StoredKey | Revocation
 
 
+def kind_of(thing: Stored) -> str:
+    """What a thing is, in a word: ``service``, ``user``, ``key``, ``revocation``."""
+    return _KINDS[type(thing)]
+
+
+def name_of(thing: Stored) -> str:
+    """What a thing is found by; a user within its service."""
+    return thing[1] if isinstance(thing, StoredUser) else thing[0]
+
+
+_KINDS: Final[dict[type[Any], str]] = {
+    StoredService: "service",
+    StoredUser: "user",
+    StoredKey: "key",
+    Revocation: "revocation",
+}
+
+
 class Add(NamedTuple):
     """Something new; :class:`AlreadyThereError` where there is one of that name."""
 
@@ -82,7 +100,11 @@ class Replace(NamedTuple):
 
 
 class Remove(NamedTuple):
-    """Something gone, found by its name; a service's users and keys, a user's keys go with it."""
+    """Something gone, found by its name.
+
+    A service's users and keys go with it, and the keys of a user for the same service. A key for
+    all services stands by itself.
+    """
 
     thing: Stored
 

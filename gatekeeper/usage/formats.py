@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
-from typing import IO, Any, Protocol
+from typing import IO, Any, Final, Protocol
 
 from rich.console import Console
 from rich.table import Table
@@ -13,6 +13,9 @@ from rich.text import Text
 
 from gatekeeper.terminal import printable
 from gatekeeper.usage.report import View
+
+_NUMBERS: Final = ("requests", "bytes_in", "bytes_out", "units", "duration", "status")
+_TIMES: Final = ("hour", "day", "start")
 
 
 class Format(Protocol):
@@ -92,17 +95,17 @@ class TableFormat:
             caption = f"The first {len(rows):,d} rows; for more use --limit or --format csv."
         table = Table(show_footer=bool(view.sums) and len(rows) > 1, caption=caption)
         for number, name in enumerate(view.table):
+            numeric = name in _NUMBERS
             if name in view.sums:
                 total: Any = sum(row[name] for row in rows)
                 footer = _cell(name, total)
             else:
                 footer = "" if number else "these" if cut else "all"
-            numeric = name in ("units", "duration") or name.startswith(("bytes", "status"))
             table.add_column(
-                name.removeprefix("status_"),
+                name,
                 footer=footer,
-                justify="right" if numeric or name in view.sums else "left",
-                no_wrap=numeric or name in view.sums,
+                justify="right" if numeric else "left",
+                no_wrap=numeric or name in _TIMES,
                 overflow="fold",
             )
         for row in rows:

@@ -17,7 +17,8 @@ _SECONDS: Final = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 class View(NamedTuple):
     """How rows are shown: ``flat`` turns one into an object with the keys ``columns``.
 
-    A table shows the columns ``table`` only, and the totals of those that are in ``sums``.
+    A table has the columns ``table`` only, so that it has room on a terminal, and the totals of
+    those that are in ``sums``.
     """
 
     columns: tuple[str, ...]
@@ -76,7 +77,7 @@ def usage_view(query: UsageQuery) -> View:
             values[time] = _stamp(row.hour or 0, query.zone)
         return {name: values[name] for name in columns}
 
-    sums = ("requests", "bytes_in", "bytes_out", "units", "duration", "status_4xx", "status_5xx")
+    sums = ("requests", "bytes_in", "bytes_out", "units", "duration")
     shown = (*((time,) if time else ()), *(name for name in groups if name in query.by))
     return View(columns, (*shown, *sums), sums, flat)
 
@@ -91,8 +92,8 @@ def records_view(zone: tzinfo | None) -> View:
             "duration": round(record.duration, 6),
         }
 
-    shown = ("start", "service", "user", "method", "path", "status", "bytes_in", "bytes_out")
-    return View(UsageRecord._fields, (*shown, "units", "duration", "reason"), (), flat)
+    shown = ("start", "service", "user", "path", "status", "units", "duration")
+    return View(UsageRecord._fields, shown, (), flat)
 
 
 def _stamp(time: float, zone: tzinfo | None) -> str:

@@ -14,14 +14,8 @@ from gatekeeper.auth.token_exchange import fingerprint
 from tests.auth.signing import OTHER_RSA, RSA, key_set, public, sign
 from tests.auth.support import KEY, OTHER_KEY, token
 from tests.daemon import wait_until
-from tests.hostile.checkers import (
-    LATER,
-    Checkpoint,
-    access_claims,
-    access_token,
-    checkpoint,
-    jwt_claims,
-)
+from tests.hostile.checkers import Checkpoint, checkpoint
+from tests.hostile.issuers import LATER, access_claims, access_token, jwt_claims
 from tests.hostile.raw import Client
 from tests.operators import keyvals, shut_out
 from tests.origin import Conversation

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.auth.support import KEY, token
-from tests.hostile.checkers import BY_FIELD, EVERY, LATER, Checkpoint, Door, checkpoint
+from tests.hostile.checkers import BY_FIELD, EVERY, Checkpoint, Door, checkpoint
 from tests.hostile.house import basic
+from tests.hostile.issuers import LATER
 from tests.hostile.raw import Answer, Client
 from tests.hostile.test_items_18_to_25_credentials import FORGED
 from tests.origin import Conversation

@@ -14,8 +14,9 @@ from tests.auth.signing import EC, OTHER_RSA, RSA, key_set, public, sign
 from tests.auth.support import OTHER_KEY
 from tests.authority import Authority
 from tests.daemon import wait_until
-from tests.hostile.checkers import BY_FIELD, Checkpoint, Door, checkpoint, jwt_claims
+from tests.hostile.checkers import BY_FIELD, Checkpoint, Door, checkpoint
 from tests.hostile.house import HASH
+from tests.hostile.issuers import jwt_claims
 from tests.hostile.raw import BrokenTransferError
 from tests.hostile.tokens import access_tokens, api_key_tokens, good_tokens, jwt_tokens
 from tests.operators import keyvals, shut_out

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.padding import PKCS7
 
 from tests.auth.signing import OTHER_RSA, RSA, public, sign
 from tests.auth.support import base64url
-from tests.hostile.checkers import LATER
+from tests.hostile.issuers import LATER
 
 #: Deeper than parsers go, and as deep as they do.
 DEEP: Final = b"[" * 2500 + b"]" * 2500

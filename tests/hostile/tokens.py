@@ -16,7 +16,7 @@ from joserfc.jwk import OctKey
 
 from tests.auth.signing import EC, ED, OTHER_RSA, RSA, public, sign
 from tests.auth.support import KEY, token
-from tests.hostile.checkers import CIPHER_KEY, LATER, access_claims, access_token, jwt_claims
+from tests.hostile.issuers import CIPHER_KEY, LATER, access_claims, access_token, jwt_claims
 from tests.hostile.token_parts import (
     ALGORITHMS,
     DEEP,

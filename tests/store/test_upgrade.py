@@ -8,7 +8,6 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psycopg2
 import pytest
@@ -37,14 +36,11 @@ RELEASED = range(1, schema.newest("sqlite"))
 class Old:
     """A database with an old schema, made and looked at without the code that is tested."""
 
-    def __init__(self, dialect: Dialect, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    def __init__(self, dialect: Dialect, path: Path, server: PostgresServer | None) -> None:
         self.dialect = dialect
-        self.path = tmp_path / "u.sqlite"
-        self.url = f"sqlite:///{self.path}"
-        if dialect == "postgres":
-            server: PostgresServer = request.getfixturevalue("postgres")
-            self.url = server.create_database()
-            self._dsn = server.url(urlsplit(self.url).path[1:])
+        self.path = path
+        self.server = server
+        self.url = server.create_database() if server else f"sqlite:///{path}"
 
     def execute(self, *scripts: str) -> None:
         if self.dialect == "sqlite":
@@ -52,7 +48,7 @@ class Old:
                 for script in scripts:
                     connection.executescript(script)
         else:
-            with closing(psycopg2.connect(self._dsn)) as connection:
+            with closing(psycopg2.connect(self.url)) as connection:
                 with connection.cursor() as cursor:
                     for script in scripts:
                         cursor.execute(script)
@@ -80,7 +76,8 @@ class Old:
 
 @pytest.fixture(params=DIALECTS)
 def old(request: pytest.FixtureRequest, tmp_path: Path) -> Old:
-    return Old(request.param, tmp_path, request)
+    server = request.getfixturevalue("postgres") if request.param == "postgres" else None
+    return Old(request.param, tmp_path / "u.sqlite", server)
 
 
 KEPT = [
@@ -126,40 +123,26 @@ async def test_upgraded_store_is_like_a_new_one(old: Old, tmp_path: Path) -> Non
     store = old.store()
     await store.upgrade(lambda text: None)
     await store.close()
-    assert shape(old) == shape(await _new(old, tmp_path))
-
-
-async def _new(old: Old, tmp_path: Path) -> Old:
-    new = Old.__new__(Old)
-    new.dialect = old.dialect
-    new.path = tmp_path / "new.sqlite"
-    new.url = f"sqlite:///{new.path}"
-    if old.dialect == "postgres":
-        with closing(psycopg2.connect(old._dsn)) as connection:
-            connection.autocommit = True
-            connection.cursor().execute("CREATE DATABASE new_one")
-        new.url = old.url.rpartition("/")[0] + "/new_one"
-        new._dsn = old._dsn.rpartition("/")[0] + "/new_one"
+    new = Old(old.dialect, tmp_path / "new.sqlite", old.server)
     store = make_store(Store(url=new.url))
     await store.open()
     await store.close()
-    return new
+    assert shape(old) == shape(new)
 
 
 def shape(database: Old) -> list[object]:
     if database.dialect == "sqlite":
         query = "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY 1, 2"
         with closing(sqlite3.connect(database.path)) as file:
-            rows = file.execute(query).fetchall()
-        return [(*row[:3], row[3] and row[3].lower()) for row in rows]
+            return [(*row[:3], str(row[3]).lower()) for row in file.execute(query)]
     columns = (
         "SELECT table_name, column_name, data_type, collation_name, is_nullable, column_default "
         "FROM information_schema.columns WHERE table_schema = 'public' ORDER BY 1, 2"
     )
     indexes = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1"
-    with closing(psycopg2.connect(database._dsn)) as connection, connection.cursor() as cursor:
+    with closing(psycopg2.connect(database.url)) as connection, connection.cursor() as cursor:
         cursor.execute(columns)
-        found: list[object] = cursor.fetchall()
+        found: list[object] = [*cursor.fetchall()]
         cursor.execute(indexes)
         return [*found, *cursor.fetchall()]
 
@@ -276,8 +259,8 @@ async def test_upgrade_of_nothing(old: Old) -> None:
 
 
 @pytest.fixture
-def old_file(tmp_path: Path, request: pytest.FixtureRequest) -> Old:
-    old = Old("sqlite", tmp_path, request)
+def old_file(tmp_path: Path) -> Old:
+    old = Old("sqlite", tmp_path / "u.sqlite", None)
     old.make(1)
     return old
 

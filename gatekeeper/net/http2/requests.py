@@ -32,6 +32,7 @@ _NOT_GRANTED: Final = {
 }
 
 
+_LINGER: Final = 2.0  # seconds in which a client may see that its request's body is not wanted
 _ABOUT_BODY: Final = (b"content-type:", b"cache-control:")
 
 
@@ -49,11 +50,15 @@ class UnreadStream(Stream):
         self.write(reply.body, done=True)
 
     def _sent_all(self) -> None:
-        """The response is complete; what of the request is still to come, nobody wants."""
+        """The response is complete; what of the request is still to come, nobody wants.
+
+        The client may read that in its own time: some take a reset that comes with the response
+        for a failure. Its window stays closed meanwhile.
+        """
         if self.peer_ended:
             self._connection.forget(self)
         else:
-            self.reset(ErrorCodes.NO_ERROR)  # RFC 9113, 8.1
+            self.deadline = self._connection.sweep.now + _LINGER
 
     def data_received(self, payload: bytes, size: int) -> None:
         """Nobody wants it: the window stays closed."""
@@ -69,8 +74,8 @@ class UnreadStream(Stream):
         """Nobody is to be told."""
 
     def timed_out(self) -> None:
-        """The client does not take what we have for it."""
-        self.reset(ErrorCodes.CANCEL)
+        """The client does not take what we have for it, or does not stop (RFC 9113, 8.1)."""
+        self.reset(ErrorCodes.NO_ERROR if self.ended else ErrorCodes.CANCEL)
 
 
 class RequestStream(UnreadStream):
@@ -319,7 +324,7 @@ class RequestStream(UnreadStream):
         self.deadline = NEVER
         exchange = self._exchange
         if exchange is None or exchange.finished:
-            self.reset(ErrorCodes.CANCEL)
+            super().timed_out()
         elif self._pending:
             exchange.fail(Refusal("client_stuck", "the client stopped reading", status=504))
         elif exchange.responding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 from hypothesis import strategies as st
@@ -54,7 +55,10 @@ objects = st.lists(st.tuples(st.sampled_from(KEYS), documents), min_size=1, max_
 @st.composite
 def texts(draw: st.DrawFn, values: st.SearchStrategy[Any] = objects) -> bytes:
     """A document as it may be written: with blanks, escapes, and keys more than once."""
-    before, behind, inside = draw(st.tuples(*[st.sampled_from(["", " ", "\n", "\t\r\n "])] * 3))
+    blanks: tuple[str, str, str] = draw(
+        st.tuples(*[st.sampled_from(["", " ", "\n", "\t\r\n "])] * 3)
+    )
+    before, behind, inside = blanks
     ascii_only = draw(st.booleans())
     escape_keys = draw(st.booleans())
 
@@ -77,7 +81,7 @@ def texts(draw: st.DrawFn, values: st.SearchStrategy[Any] = objects) -> bytes:
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     """``data`` in pieces; the places are taken modulo its length."""
     ends = sorted({place % (len(data) + 1) for place in places} | {0, len(data)})
-    return [data[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(ends)]
 
 
 def found(document: bytes) -> list[object]:

@@ -88,7 +88,7 @@ def test_names(text: bytes, string: str) -> None:
         b"null",
         b'""',
         b'"' + b"m" * 129 + b'"',
-        '"'.encode() + "ö".encode() * 65 + b'"',
+        b'"' + "ö".encode() * 65 + b'"',
         b'"a\\u0000b"',
         b'"a\\nb"',
         b'"a\x00b"',

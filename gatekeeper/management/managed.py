@@ -1,0 +1,170 @@
+"""What the management API works on: the parts of the daemon, as far as it needs them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from gatekeeper.auth.hashing import HashingQueue
+from gatekeeper.auth.passwords import hash_password
+from gatekeeper.config.model import Settings
+from gatekeeper.errors import GatekeeperError, Refusal
+from gatekeeper.store.interface import RecordQuery, UsageQuery, UsageRow
+from gatekeeper.store.state import (
+    AuditEntry,
+    Change,
+    Revocation,
+    StoredKey,
+    StoredService,
+    StoredUser,
+)
+from gatekeeper.usage.records import UsageRecord
+
+if TYPE_CHECKING:
+    from gatekeeper.exchange import Exchange
+    from gatekeeper.management.operations import Call
+    from gatekeeper.management.status import Status
+
+log = Logger()
+
+#: Seconds that a question for usage waits for what was just used to get into the store.
+_FLUSHED_WITHIN: Final = 3.0
+
+
+class State(Protocol):
+    """What operators have made; users by service and name, keys by id, revocations by digest."""
+
+    @property
+    def services(self) -> Mapping[str, StoredService]: ...
+
+    @property
+    def users(self) -> Mapping[tuple[str, str], StoredUser]: ...
+
+    @property
+    def keys(self) -> Mapping[str, StoredKey]: ...
+
+    @property
+    def revocations(self) -> Mapping[str, Revocation]: ...
+
+    def change(self, changes: Sequence[Change], entry: AuditEntry) -> Awaitable[object]: ...
+
+
+class Serving(Protocol):
+    """What is served."""
+
+    def check(self, service: StoredService) -> None:
+        """Look whether a service could be served beside what is.
+
+        :raises ConfigurationError: it could not; the paths are the service's fields.
+        """
+
+
+class Store(Protocol):
+    """What the API reads of a store."""
+
+    def stream_usage(
+        self, query: UsageQuery, take: Callable[[Sequence[UsageRow]], object]
+    ) -> Awaitable[None]: ...
+
+    def stream_records(
+        self, query: RecordQuery, take: Callable[[Sequence[UsageRecord]], object]
+    ) -> Awaitable[None]: ...
+
+    def audit(
+        self, limit: int, before: int | None = None
+    ) -> Awaitable[list[tuple[int, AuditEntry]]]: ...
+
+
+class Live(Protocol):
+    """The exchanges that run now, and the clocks that they are measured by."""
+
+    live: set[Exchange]
+    wall_clock: Callable[[], float]
+    monotonic: Callable[[], float]
+
+
+@dataclass(slots=True)
+class Managed:
+    """Everything that operations need.
+
+    ``flush`` moves what was used into the store and never fails; ``reload`` reads changed key files
+    and certificates; ``stop`` begins to stop the daemon.
+    """
+
+    settings: Settings
+    state: State
+    serving: Serving
+    store: Store
+    plane: Live
+    status: Status
+    hashing: HashingQueue[str]
+    flush: Callable[[], Deferred[Any]]
+    reload: Callable[[], object]
+    stop: Callable[[], object]
+    clock: Any
+    wall_clock: Callable[[], float] = time.time
+    started: float = field(default_factory=time.time)
+
+    async def flushed(self) -> None:
+        """Wait until what was used so far is in the store, but not long."""
+        waiter: Deferred[object] = Deferred()  # given up in place of the flushing itself
+
+        def done(_: object) -> None:
+            if not waiter.called:
+                waiter.callback(None)
+
+        self.flush().addBoth(done)
+        waiter.addTimeout(_FLUSHED_WITHIN, self.clock).addErrback(lambda _: None)
+        await waiter
+
+    async def hash(self, call: Call, user: str, password: str) -> str:
+        """The hash of a password, made in another thread.
+
+        :raises OverloadError: too many are being made.
+        :raises Refusal: 422, it cannot be one.
+        """
+        try:
+            hashed: str = await self.hashing.submit(
+                call.caller.source, user, lambda: hash_password(password)
+            )
+        except ValueError as error:
+            raise Refusal("unusable", str(error), status=422) from None
+        return hashed
+
+    async def change(
+        self, call: Call, action: str, subject: str, changes: Sequence[Change], **detail: object
+    ) -> None:
+        """Make changes, and note down who made them. ``detail`` holds no secret.
+
+        :raises AlreadyThereError, NotThereError, StoreError: nothing has changed.
+        """
+        await self.state.change(changes, self._entry(call, action, subject, detail))
+
+    async def note(self, call: Call, action: str, subject: str, **detail: object) -> None:
+        """Note down what was done to the running daemon; if the store is away, in the log only."""
+        entry = self._entry(call, action, subject, detail)
+        log.info(
+            "{actor} at {source}: {action} {subject} {detail}",
+            actor=entry.actor,
+            source=entry.source,
+            action=action,
+            subject=subject,
+            detail=entry.detail,
+        )
+        try:
+            await self.state.change((), entry)
+        except GatekeeperError as error:
+            log.error("The audit log misses the line above: {error}", error=error)
+
+    def _entry(
+        self, call: Call, action: str, subject: str, detail: Mapping[str, object]
+    ) -> AuditEntry:
+        actor, source = call.caller
+        text = json.dumps(detail, default=str)
+        return AuditEntry(self.wall_clock(), actor, source, action, subject, text)

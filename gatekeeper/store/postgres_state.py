@@ -1,0 +1,88 @@
+"""What operators have made, in PostgreSQL."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Sequence
+from typing import Final, TypeVar
+
+from gatekeeper.errors import AlreadyThereError, NotThereError
+from gatekeeper.store import state_sql
+from gatekeeper.store.dialects import POSTGRES
+from gatekeeper.store.postgres_link import Connection
+from gatekeeper.store.postgres_usage import ADD_UP
+from gatekeeper.store.state import AuditEntry, Change, Snapshot
+from gatekeeper.store.state_sql import RenameUsage, Rows, Statement
+from gatekeeper.store.usage_sql import COLUMNS
+
+T = TypeVar("T")
+
+_ALL: Final = ", ".join(COLUMNS)
+_REST: Final = ", ".join(COLUMNS[2:])
+
+# In the order in which a flush takes the rows: then neither waits for the other for ever.
+_LOCK: Final = """
+SELECT count(*) FROM (
+    SELECT FROM usage WHERE service = %s AND user_name = %s ORDER BY path, model, hour FOR UPDATE
+) AS locked
+"""
+
+# One statement: what a flush adds meanwhile is either moved or left.
+_MOVE: Final = f"""
+WITH moved AS (DELETE FROM usage WHERE service = %s AND user_name = %s RETURNING {_ALL})
+INSERT INTO usage AS u ({_ALL}) SELECT service, %s, {_REST} FROM moved ORDER BY 3, 4, 5 {ADD_UP}
+"""  # noqa: S608
+
+RENAME_USAGE: Final[RenameUsage] = (
+    lambda _, service, old: (_LOCK, (service, old)),
+    lambda new, service, old: (_MOVE, (service, old, new)),
+    lambda new, service, old: (
+        "UPDATE usage_record SET user_name = %s WHERE service = %s AND user_name = %s",
+        (new, service, old),
+    ),
+)  # fmt: skip
+
+
+async def version(connection: Connection) -> int:
+    """See :meth:`IState.state_version`."""
+    ((found,),) = await connection.query(state_sql.VERSION)
+    return int(found)
+
+
+async def snapshot(connection: Connection) -> Snapshot:
+    """See :meth:`IState.snapshot`."""
+    await connection.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    found = await _run(connection, state_sql.snapshot(time.time(), POSTGRES))
+    await connection.query("COMMIT")
+    return found
+
+
+async def change(
+    connection: Connection, changes: Sequence[Change], entry: AuditEntry
+) -> int | AlreadyThereError | NotThereError:
+    """See :meth:`IState.change`. The errors are returned: the connection is as good as before."""
+    await connection.query("BEGIN")
+    try:
+        done = await _run(connection, state_sql.change(changes, entry, POSTGRES, RENAME_USAGE))
+    except (AlreadyThereError, NotThereError) as error:
+        await connection.query("ROLLBACK")
+        return error
+    await connection.query("COMMIT")
+    return done
+
+
+async def audit(
+    connection: Connection, limit: int, before: int | None
+) -> list[tuple[int, AuditEntry]]:
+    """See :meth:`IState.audit`."""
+    return await _run(connection, state_sql.audit(limit, before, POSTGRES))
+
+
+async def _run(connection: Connection, statements: Generator[Statement, Rows, T]) -> T:
+    try:
+        statement = next(statements)
+        while True:
+            statement = statements.send(await connection.query(*statement))
+    except StopIteration as end:
+        result: T = end.value
+        return result

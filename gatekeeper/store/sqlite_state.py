@@ -1,0 +1,76 @@
+"""What operators have made, in SQLite. All of this runs in the file's thread."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Generator, Sequence
+from typing import Any, Final, TypeVar
+
+from gatekeeper.store import state_sql
+from gatekeeper.store.dialects import SQLITE
+from gatekeeper.store.sqlite_file import transaction
+from gatekeeper.store.sqlite_usage import UPSERT
+from gatekeeper.store.state import AuditEntry, Change, Snapshot
+from gatekeeper.store.state_sql import RenameUsage, Rows, Statement
+from gatekeeper.store.usage_sql import COLUMNS, KEY_COLUMNS
+
+T = TypeVar("T")
+
+_ADD_UP: Final = UPSERT[UPSERT.index("ON CONFLICT") :]
+_REST: Final = ", ".join(COLUMNS[2:])
+assert KEY_COLUMNS[:2] == ("service", "user_name")
+
+_COPY: Final = f"""
+INSERT INTO usage (service, user_name, {_REST})
+SELECT service, ?, {_REST} FROM usage WHERE service = ? AND user_name = ? {_ADD_UP}
+"""  # noqa: S608
+
+RENAME_USAGE: Final[RenameUsage] = (
+    lambda new, service, old: (_COPY, (new, service, old)),
+    lambda _, service, old: (
+        "DELETE FROM usage WHERE service = ? AND user_name = ?", (service, old),
+    ),
+    lambda new, service, old: (
+        "UPDATE usage_record SET user_name = ? WHERE service = ? AND user_name = ?",
+        (new, service, old),
+    ),
+)  # fmt: skip
+
+
+def version(connection: sqlite3.Connection) -> int:
+    """See :meth:`IState.state_version`."""
+    row: Any = connection.execute(state_sql.VERSION).fetchone()
+    return int(row[0])
+
+
+def snapshot(connection: sqlite3.Connection) -> Snapshot:
+    """See :meth:`IState.snapshot`."""
+    connection.execute("BEGIN")  # What is read until the end is of one moment.
+    try:
+        return _run(connection, state_sql.snapshot(time.time(), SQLITE))
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def change(connection: sqlite3.Connection, changes: Sequence[Change], entry: AuditEntry) -> int:
+    """See :meth:`IState.change`."""
+    with transaction(connection):
+        return _run(connection, state_sql.change(changes, entry, SQLITE, RENAME_USAGE))
+
+
+def audit(
+    connection: sqlite3.Connection, limit: int, before: int | None
+) -> list[tuple[int, AuditEntry]]:
+    """See :meth:`IState.audit`."""
+    return _run(connection, state_sql.audit(limit, before, SQLITE))
+
+
+def _run(connection: sqlite3.Connection, statements: Generator[Statement, Rows, T]) -> T:
+    try:
+        statement = next(statements)
+        while True:
+            statement = statements.send(connection.execute(*statement).fetchall())
+    except StopIteration as end:
+        result: T = end.value
+        return result
