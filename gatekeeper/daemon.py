@@ -24,7 +24,13 @@ from gatekeeper.assembly import Assembly, speaks_http2
 from gatekeeper.auth.cache import VerdictCache
 from gatekeeper.auth.interfaces import IReadiness
 from gatekeeper.auth.registry import close_checkers, make_checkers, reload_checkers
-from gatekeeper.auth.token_cache import IRevoking, MemoryTokenCache, share_token_caches
+from gatekeeper.auth.revocation_file import RevocationFile
+from gatekeeper.auth.token_cache import (
+    IRevoking,
+    MemoryTokenCache,
+    TokenCacheError,
+    share_token_caches,
+)
 from gatekeeper.config.model import Settings
 from gatekeeper.demo import demo_origin_service
 from gatekeeper.errors import ConfigurationError, Problem, StoreError
@@ -93,7 +99,7 @@ class Daemon(Service):
         self._resolver = Resolver(loop, timeout=settings.timeouts.connect)
         self.listeners: list[Listener] = []
         self._introspection: list[IntrospectionService] = []
-        self._zones = share_token_caches(self._checkers, lambda _, ttl: MemoryTokenCache(ttl))
+        self._zones = share_token_caches(self._checkers, self._make_zone)
         for checker in self._checkers.values():
             revoking = IRevoking(checker, None)
             if revoking is not None:
@@ -110,6 +116,11 @@ class Daemon(Service):
 
     # --- putting together -----------------------------------------------------------------
 
+    def _make_zone(self, name: str, ttl: float) -> MemoryTokenCache:
+        return MemoryTokenCache(
+            ttl, file=RevocationFile(self.settings.state_dir / f"revoked-{name}.jsonl")
+        )
+
     def _bind(self) -> Assembly:
         """Bind every listener; a forward proxy must know all our addresses."""
         settings = self.settings
@@ -119,7 +130,10 @@ class Daemon(Service):
             try:
                 tls = (
                     ServerTLS(
-                        listener.tls, settings.state_dir, listener.name, http2=speaks_http2(listener)
+                        listener.tls,
+                        settings.state_dir,
+                        listener.name,
+                        http2=speaks_http2(listener),
                     )
                     if listener.tls
                     else None
@@ -234,6 +248,8 @@ class Daemon(Service):
         ):
             looping.clock = self._reactor
             looping.start(interval, now=False)
+        for zone in self._zones.values():
+            await zone.start()  # nobody may be served before it is known who is shut out
         for service in (self._management, self._demo, *self._introspection):
             if service is not None:
                 service.startService()
@@ -252,7 +268,7 @@ class Daemon(Service):
 
     def _give_up(self, failure: Failure) -> None:
         """The daemon cannot run: end with a status that is not 0."""
-        if failure.check(ConfigurationError):
+        if failure.check(ConfigurationError, TokenCacheError):
             log.critical("Cannot start: {problem}", problem=failure.getErrorMessage())
         else:
             log.failure("Cannot start", failure)

@@ -36,7 +36,7 @@ def upstream_head(exchange: Exchange) -> bytes:
     head, request, grant = exchange.head, exchange.request, exchange.grant
     client, door, plane = exchange.client, exchange.client.door, exchange.plane
     forwarded = head.forwarded
-    if grant.headers:
+    if grant.header_names:
         names = grant.header_names
         forwarded = [line for line in forwarded if normalize(line.partition(b":")[0]) not in names]
     parts = [head.method, _request_line(exchange)]

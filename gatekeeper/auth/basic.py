@@ -29,14 +29,27 @@ from gatekeeper.auth.passwords import (
     normalize,
     verify_password,
 )
-from gatekeeper.auth.users import ConfiguredUsers, Decoys, UserSource
+from gatekeeper.auth.users import (
+    ConfiguredUsers,
+    Decoys,
+    Directory,
+    IUsesDirectory,
+    KnownUser,
+    StoredUsers,
+    UserSource,
+)
 from gatekeeper.config.model import Section
+from gatekeeper.errors import StoreError
+
+#: A password is checked again where its user has changed meanwhile, so many times.
+_ATTEMPTS: Final = 3
 
 #: Nobody's name and password are longer; what is, is not even decoded.
 _MAX_SIZE: Final = 8192
 
 _MALFORMED: Final = Deny("malformed_credentials", "The Basic credentials are malformed.")
 _WRONG: Final = Deny("wrong_password", "User name or password are wrong.")
+_AWAY: Final = Unavailable("users_unknown", "Users cannot be looked up at the moment.")
 _BUSY: Final = Unavailable("busy", "Too many passwords are being checked. Try again.")
 
 
@@ -65,11 +78,11 @@ class BasicSettings(Section):
     )
 
 
-@implementer(IChecker)
+@implementer(IChecker, IUsesDirectory)
 class BasicChecker:
     """Asks the sources in order; the first that knows the user has the password's hash.
 
-    An unknown user and a wrong password are one answer, in the same time. The passwords of one
+    The last source are the service's users that operators have made. An unknown user and a wrong password are one answer, in the same time. The passwords of one
     client wait in line behind each other, not before those of other clients.
 
     :param decoys: stand in for unknown users.
@@ -89,6 +102,7 @@ class BasicChecker:
         self.challenges = (b'Basic realm="%s", charset="UTF-8"' % realm.encode("ascii"),)
         self._name = name
         self._sources = tuple(sources)
+        self._stored: StoredUsers | None = None
         self._decoys = decoys
         self._queue = queue
         self._flights: SingleFlight[tuple[str, str, str], Verdict] = SingleFlight()
@@ -120,28 +134,45 @@ class BasicChecker:
             key, Deferred.fromCoroutine(self._verify(*key, credentials.client))
         )
 
+    def use_directory(self, directory: Directory) -> None:
+        """See :class:`IUsesDirectory`."""
+        self._stored = StoredUsers(directory)
+        self._sources = (*self._sources, self._stored)
+
     def close(self) -> None:
         """See :class:`IChecker`."""
         self._queue.close()
 
     async def _verify(self, service: str, user: str, password: str, client: str) -> Verdict:
-        decoy = self._decoys.hash_for(user)  # also where it is not needed: it takes time, too
-        found = await self._find(service, user)
-        hashed = decoy if found is None else found
+        samples = () if self._stored is None else self._stored.samples(service)
+        decoy = self._decoys.hash_for(user, samples)  # also where it is not needed: it takes time
         try:
-            fits = await self._queue.submit(
-                client, user, partial(verify_password, password, hashed)
-            )
+            found = await self._find(service, user)
+            for _ in range(_ATTEMPTS):
+                before, hashed = found, decoy if found is None else found.password
+                fits = await self._queue.submit(
+                    client, user, partial(verify_password, password, hashed)
+                )
+                # What counts is who may log in now: an operator may have said so meanwhile.
+                found = await self._find(service, user)
+                if found == before:
+                    break
+            else:
+                return _BUSY
         except OverloadError:
             return _BUSY
-        return Grant(user=user) if fits else _WRONG
+        except StoreError:
+            return _AWAY
+        if found is None or not fits:
+            return _WRONG
+        return Grant(user=user, groups=found.groups, expires=found.expires)
 
-    async def _find(self, service: str, user: str) -> str | None:
+    async def _find(self, service: str, user: str) -> KnownUser | None:
         for source in self._sources:
             found = source.find(service, user)
-            hashed = await found if isinstance(found, Deferred) else found
-            if hashed is not None:
-                return hashed
+            known = await found if isinstance(found, Deferred) else found
+            if known is not None:
+                return known
         return None
 
 

@@ -93,7 +93,7 @@ class Grant:
 
     ``user`` and ``key_id`` name the caller in the usage records (``user`` empty: nobody is
     identified). ``headers`` are set on the upstream request, after every field of the same name
-    was removed; ``authorization`` becomes the upstream's ``Authorization`` (``None``: the
+    was removed, and those that ``removes`` names go as well; ``authorization`` becomes the upstream's ``Authorization`` (``None``: the
     client's is removed, since it was meant for us, unless ``consumed`` is false). ``real_ip`` asks
     for ``x-real-ip``. ``expires`` is in seconds since the epoch. ``opens`` limits the grant to some
     URLs. ``recheck`` asks that the chain is asked again every so many seconds while an exchange
@@ -106,13 +106,15 @@ class Grant:
     key_id: str = ""
     groups: frozenset[str] = frozenset()
     headers: Fields = field(default=(), repr=False)
+    removes: tuple[bytes, ...] = ()
     authorization: bytes | None = field(default=None, repr=False)
     real_ip: bool = False
     consumed: bool = True
     expires: float | None = None
     opens: Opens | None = field(default=None, repr=False)
     recheck: float | None = None
-    #: ``x-forwarded-user`` and ``headers`` as lines for the upstream, and the names of the latter.
+    #: ``x-forwarded-user`` and ``headers`` as lines for the upstream, and the names of those fields
+    #: of the client's that do not go there.
     user_line: bytes = field(init=False, repr=False, compare=False)
     header_lines: bytes = field(init=False, repr=False, compare=False)
     header_names: frozenset[bytes] = field(init=False, repr=False, compare=False)
@@ -129,7 +131,8 @@ class Grant:
         put = object.__setattr__  # frozen for everybody else
         put(self, "user_line", b"x-forwarded-user: %b\r\n" % user if user else b"")
         put(self, "header_lines", encode(self.headers))
-        put(self, "header_names", frozenset(normalize(name) for name, _ in self.headers))
+        names = (*(name for name, _ in self.headers), *self.removes)
+        put(self, "header_names", frozenset(map(normalize, names)))
 
 
 @dataclass(frozen=True, slots=True)

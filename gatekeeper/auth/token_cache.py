@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from zope.interface import Attribute, Interface, implementer
 
 from gatekeeper.auth.interfaces import IChecker
+from gatekeeper.auth.revocation_file import RevocationFile
 from gatekeeper.errors import ConfigurationError, GatekeeperError, Problem
 
 REVOKED: Final = "0"
@@ -150,11 +151,13 @@ class MemoryTokenCache:
     """A zone of this process alone.
 
     It is bounded by entries and by characters. Where it is full the oldest tokens go; a revocation
-    never goes for a token, and where revocations alone fill it, no more are taken.
+    never goes for a token, and where revocations alone fill it, no more are taken. Tokens are gone
+    with the process; revocations are in ``file`` before they count, and are read from it again.
 
     :param ttl: see :attr:`ITokenCache.ttl`.
     :param size: entries of each sort; ``characters`` is what keys and values may come to.
-    :param monotonic: seconds of a clock that nobody sets.
+    :param file: where revocations outlive the process; ``None``: nowhere.
+    :param monotonic: seconds of a clock that nobody sets; ``wall`` those since the epoch.
     """
 
     _log = Logger()
@@ -165,11 +168,16 @@ class MemoryTokenCache:
         size: int = _SIZE,
         characters: int = _CHARACTERS,
         monotonic: Callable[[], float] = time.monotonic,
+        *,
+        file: RevocationFile | None = None,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self.ttl = ttl
         self._size = size
         self._characters = characters
         self._monotonic = monotonic
+        self._file = file
+        self._wall = wall
         self._tokens = _Area()
         self._revoked = _Area()
         self._listeners: list[Callable[[str], None]] = []
@@ -189,6 +197,14 @@ class MemoryTokenCache:
 
     def start(self) -> Deferred[None]:
         """See :class:`ITokenCache`."""
+        if self._file is not None:
+            wall, now = self._wall(), self._monotonic()
+            try:
+                held = self._file.load(wall)
+            except OSError as error:
+                return fail(_unwritable(self._file, error))
+            for key, end in held.items():
+                self._revoked.put(key, REVOKED, now + end - wall)
         return succeed(None)
 
     def close(self) -> Deferred[None]:
@@ -219,12 +235,21 @@ class MemoryTokenCache:
     def delete(self, key: str) -> Deferred[bool]:
         """See :class:`ITokenCache`."""
         found = self._get(key) is not None
+        try:
+            self._note(key, None)
+        except TokenCacheError:
+            return fail()
         self._tokens.remove(key)
         self._revoked.remove(key)
         return succeed(found)
 
     def clear(self) -> Deferred[None]:
         """See :class:`ITokenCache`."""
+        if self._file is not None and self._revoked.entries:
+            try:
+                self._file.write({})
+            except OSError as error:
+                return fail(_unwritable(self._file, error))
         self._tokens, self._revoked = _Area(), _Area()
         return succeed(None)
 
@@ -257,6 +282,10 @@ class MemoryTokenCache:
         if revoked and not self._has_room(key, now):
             return fail(TokenCacheError("too many revocations"))
         end = now + (self.ttl if ttl is None else ttl)
+        try:
+            self._note(key, end if revoked else None)
+        except TokenCacheError:
+            return fail()
         area, other = (self._revoked, self._tokens) if revoked else (self._tokens, self._revoked)
         area.put(key, value, end)
         other.remove(key)
@@ -265,6 +294,25 @@ class MemoryTokenCache:
         if revoked:
             self._tell(key)
         return succeed(None)
+
+    def _note(self, key: str, end: float | None) -> None:
+        """Write down that a key is shut out until ``end``, or (``None``) is not any more.
+
+        :raises TokenCacheError: that failed, so it must not count either.
+        """
+        file, entries = self._file, self._revoked.entries
+        if file is None or (end is None and key not in entries):
+            return
+        since = self._wall() - self._monotonic()
+
+        def held() -> dict[str, float]:
+            ends = {each: until + since for each, (_, until) in entries.items() if each != key}
+            return ends if end is None else {**ends, key: end + since}
+
+        try:
+            file.note(key, 0.0 if end is None else end + since, len(entries), held)
+        except OSError as error:
+            raise _unwritable(file, error) from error
 
     def _has_room(self, key: str, now: float) -> bool:
         area = self._revoked
@@ -291,6 +339,10 @@ class MemoryTokenCache:
                 listener(key)
             except Exception:
                 self._log.failure("A revocation could not be passed on")
+
+
+def _unwritable(file: RevocationFile, error: OSError) -> TokenCacheError:
+    return TokenCacheError(f"state_dir: {file.path}: {error.strerror}")
 
 
 def _weight(key: str, value: str) -> int:

@@ -126,7 +126,7 @@ def expand(tree: Mapping[str, Any]) -> Expansion:
         places[f"{path}.bind"] = f"{file}: {'bindHttps' if encrypted else 'bindHttp'}"
         places[f"{path}.tls.certificate"] = f"{file}: cert.path"
         places[f"{path}.tls.key"] = f"{file}: cert.keyPath"
-    copy["services"] = [*services, *(_service(definition) for _, definition in found)]
+    copy["services"] = [*services, *(service_table(definition) for _, definition in found)]
     copy["listeners"] = [*listeners, *map(_listener, gateways.values())]
     checkers = tree.get("checkers", {})
     if found and isinstance(checkers, dict):
@@ -154,7 +154,8 @@ def _listener(gateway: tuple[Path, Definition, str]) -> dict[str, Any]:
     return table
 
 
-def _service(definition: Definition) -> dict[str, Any]:
+def service_table(definition: Definition) -> dict[str, Any]:
+    """The definition as a table of ``services`` in a configuration."""
     addresses = definition.bind_https + definition.bind_http
     timeouts = {"body": definition.request_timeout, "response": definition.response_timeout}
     return {

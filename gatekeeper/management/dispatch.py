@@ -12,7 +12,13 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 
 from gatekeeper.auth.hashing import OverloadError
-from gatekeeper.errors import AlreadyThereError, NotThereError, Refusal, StoreError
+from gatekeeper.errors import (
+    AlreadyThereError,
+    ConfigurationError,
+    NotThereError,
+    Refusal,
+    StoreError,
+)
 from gatekeeper.management import reading
 from gatekeeper.management.answers import refuse_call, refuse_golem, send_json, write
 from gatekeeper.management.gate import Caller, Gate
@@ -34,7 +40,7 @@ class Dispatch:
     def handler(self, operation: Operation) -> Callable[..., Deferred[bytes]]:
         """What klein calls for an operation's route."""
 
-        def handle(_: object, request: IRequest, **parts: str) -> Deferred[bytes]:
+        def handle(request: IRequest, **parts: str) -> Deferred[bytes]:
             caller = self._gate.admit(request)
             # Who does not wait cancels the waiter; what was begun is done whole.
             waiter: Deferred[bytes] = Deferred()
@@ -57,10 +63,12 @@ class Dispatch:
         untyped = caller.actor != "nobody"
         if operation.body is not None:
             arguments["body"] = reading.read_body(request, operation.body, untyped=untyped)
-        elif operation.is_document:
+        elif operation.documented is not None:
             arguments["body"] = reading.read_document(request, untyped=untyped)
         try:
             returned = await operation.handler(call, **arguments)
+        except ConfigurationError as error:
+            raise reading.unusable(error.problems) from None
         except (AlreadyThereError, NotThereError, StoreError, OverloadError) as error:
             raise _refusal(error) from None
         return _send(operation, request, call, returned)
@@ -110,5 +118,10 @@ def _send(operation: Operation, request: IRequest, call: Call, returned: Any) ->
         request.setResponseCode(operation.status)  # 204, which has no length (RFC 9110, 8.6)
         return b""
     return send_json(
-        request, operation.status, operation.answer.dump_json(returned, by_alias=True) + b"\n"
+        request,
+        operation.status,
+        operation.answer.dump_json(
+            returned, by_alias=True, exclude_none=operation.dialect == "golem"
+        )
+        + b"\n",
     )

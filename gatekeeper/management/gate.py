@@ -86,7 +86,7 @@ def _is_local(host: bytes) -> bool:
 
 def _peer_of(request: IRequest) -> str:
     """The user who has opened the socket, as the kernel knows it."""
-    connection = request.transport.getHandle()
+    connection = request.channel.transport.getHandle()  # type: ignore[attr-defined]
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     _, uid, _ = _UCRED.unpack(credentials)
     return f"uid {uid}"

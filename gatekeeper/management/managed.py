@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from gatekeeper.auth.hashing import HashingQueue
 from gatekeeper.auth.passwords import hash_password
 from gatekeeper.config.model import Settings
 from gatekeeper.errors import GatekeeperError, Refusal
+from gatekeeper.golem.definitions import Definition
 from gatekeeper.store.interface import RecordQuery, UsageQuery, UsageRow
 from gatekeeper.store.state import (
     AuditEntry,
@@ -38,31 +40,28 @@ _FLUSHED_WITHIN: Final = 3.0
 
 
 class State(Protocol):
-    """What operators have made; users by service and name, keys by id, revocations by digest."""
+    """What operators have made. ``loaded``: it is known."""
+
+    loaded: bool
 
     @property
-    def services(self) -> Mapping[str, StoredService]: ...
+    def services(self) -> Mapping[str, StoredService]:
+        """By name."""
 
     @property
-    def users(self) -> Mapping[tuple[str, str], StoredUser]: ...
+    def users(self) -> Mapping[tuple[str, str], StoredUser]:
+        """By service and name."""
 
     @property
-    def keys(self) -> Mapping[str, StoredKey]: ...
+    def keys(self) -> Mapping[str, StoredKey]:
+        """By id."""
 
     @property
-    def revocations(self) -> Mapping[str, Revocation]: ...
+    def revocations(self) -> Mapping[str, Revocation]:
+        """By digest."""
 
-    def change(self, changes: Sequence[Change], entry: AuditEntry) -> Awaitable[object]: ...
-
-
-class Serving(Protocol):
-    """What is served."""
-
-    def check(self, service: StoredService) -> None:
-        """Look whether a service could be served beside what is.
-
-        :raises ConfigurationError: it could not; the paths are the service's fields.
-        """
+    def change(self, changes: Sequence[Change], entry: AuditEntry) -> Awaitable[object]:
+        """Make changes; they are seen above then. See :meth:`.IState.change`."""
 
 
 class Store(Protocol):
@@ -70,15 +69,18 @@ class Store(Protocol):
 
     def stream_usage(
         self, query: UsageQuery, take: Callable[[Sequence[UsageRow]], object]
-    ) -> Awaitable[None]: ...
+    ) -> Awaitable[None]:
+        """See :meth:`.IUsage.stream_usage`."""
 
     def stream_records(
         self, query: RecordQuery, take: Callable[[Sequence[UsageRecord]], object]
-    ) -> Awaitable[None]: ...
+    ) -> Awaitable[None]:
+        """See :meth:`.IUsage.stream_records`."""
 
     def audit(
         self, limit: int, before: int | None = None
-    ) -> Awaitable[list[tuple[int, AuditEntry]]]: ...
+    ) -> Awaitable[list[tuple[int, AuditEntry]]]:
+        """See :meth:`.IState.audit`."""
 
 
 class Live(Protocol):
@@ -93,13 +95,13 @@ class Live(Protocol):
 class Managed:
     """Everything that operations need.
 
-    ``flush`` moves what was used into the store and never fails; ``reload`` reads changed key files
-    and certificates; ``stop`` begins to stop the daemon.
+    ``definitions`` are those of ``services_dir``, by name. ``flush`` moves what was used into the
+    store and never fails; ``reload`` reads changed key files and certificates; ``stop`` begins to
+    stop the daemon. ``clock`` is for delays.
     """
 
     settings: Settings
-    state: State
-    serving: Serving
+    stored: State
     store: Store
     plane: Live
     status: Status
@@ -107,9 +109,19 @@ class Managed:
     flush: Callable[[], Deferred[Any]]
     reload: Callable[[], object]
     stop: Callable[[], object]
-    clock: Any
+    clock: IReactorTime
     wall_clock: Callable[[], float] = time.time
-    started: float = field(default_factory=time.time)
+    definitions: Mapping[str, Definition] = field(default_factory=dict)
+
+    @property
+    def state(self) -> State:
+        """What operators have made.
+
+        :raises Refusal: 503, the store could not be read yet.
+        """
+        if not self.stored.loaded:
+            raise Refusal("store_away", "The store could not be read yet; see the log.", status=503)
+        return self.stored
 
     async def flushed(self) -> None:
         """Wait until what was used so far is in the store, but not long."""
@@ -142,7 +154,8 @@ class Managed:
     ) -> None:
         """Make changes, and note down who made them. ``detail`` holds no secret.
 
-        :raises AlreadyThereError, NotThereError, StoreError: nothing has changed.
+        :raises AlreadyThereError, NotThereError, ConfigurationError, StoreError: nothing has
+            changed.
         """
         await self.state.change(changes, self._entry(call, action, subject, detail))
 
@@ -158,7 +171,7 @@ class Managed:
             detail=entry.detail,
         )
         try:
-            await self.state.change((), entry)
+            await self.stored.change((), entry)
         except GatekeeperError as error:
             log.error("The audit log misses the line above: {error}", error=error)
 

@@ -16,7 +16,16 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Literal,
+    NamedTuple,
+    TypeAlias,
+    get_args,
+    get_type_hints,
+)
 
 from pydantic import BaseModel, TypeAdapter
 
@@ -64,7 +73,7 @@ class Operation:
     errors: tuple[int, ...]
     media_type: str
     body: type[BaseModel] | None
-    is_document: bool
+    documented: type[BaseModel] | None
     query: type[BaseModel] | None
     answer: TypeAdapter[Any] | None
 
@@ -120,12 +129,17 @@ class Table:
         status: int = 200,
         errors: Iterable[int] = (),
         media_type: str = "",
+        documented: type[BaseModel] | None = None,
     ) -> Callable[[Handler], Handler]:
-        """Declare an operation. ``media_type`` is what it may answer with beside JSON."""
+        """Declare an operation.
+
+        ``media_type`` is what it may answer with beside JSON. ``documented`` says what the body is
+        where the operation reads it by itself.
+        """
 
         def declare(handler: Handler) -> Handler:
             hints = get_type_hints(handler, include_extras=True)
-            answer = hints.pop("return")
+            answer = _without_text(hints.pop("return"))
             body = hints.get("body")
             operation = Operation(
                 method,
@@ -137,7 +151,7 @@ class Table:
                 tuple(errors),
                 media_type,
                 body if isinstance(body, type) and issubclass(body, BaseModel) else None,
-                body is not None,
+                documented,
                 hints.get("query"),
                 None if status == 204 else TypeAdapter(answer),
             )
@@ -147,3 +161,9 @@ class Table:
             return handler
 
         return declare
+
+
+def _without_text(answer: Any) -> Any:
+    """What of an answer is JSON."""
+    kinds = [kind for kind in get_args(answer) if kind is not Text]
+    return kinds[0] if Text in get_args(answer) else answer

@@ -11,6 +11,7 @@ from gatekeeper.auth.client_certificate import (
 from gatekeeper.auth.grpc_checker import GrpcChecker
 from gatekeeper.auth.introspection import IntrospectionChecker, IntrospectionSettings
 from gatekeeper.auth.jwt import JwtChecker, JwtSettings
+from gatekeeper.auth.key import KeyChecker, KeySettings
 from gatekeeper.auth.null import NullChecker
 from gatekeeper.auth.plugin import TablePlugin, UrlPlugin
 from gatekeeper.auth.secret import SecretChecker
@@ -19,6 +20,7 @@ from gatekeeper.auth.trust import TrustChecker
 
 basic = TablePlugin("basic", BasicSettings, BasicChecker.configured)
 api_key = TablePlugin("api-key", ApiKeySettings, ApiKeyChecker.configured)
+key = TablePlugin("key", KeySettings, KeyChecker.configured)
 access_token = TablePlugin("access-token", AccessTokenSettings, AccessTokenChecker.configured)
 exchange = TablePlugin("exchange", TokenExchangeSettings, TokenExchangeChecker.configured)
 introspection = TablePlugin("introspection", IntrospectionSettings, IntrospectionChecker.configured)

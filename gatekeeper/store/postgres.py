@@ -37,8 +37,9 @@ class PostgresStore:
     """Usage and state in the PostgreSQL database at ``url``; ``statement_timeout`` in seconds.
 
     One connection writes, another one reads, a third one is for the state, each made at its first
-    use: a long report holds up neither the flush nor who is let in. Upkeep has one of its own while it is at it. Every statement but those of an
-    upgrade fails in bounded time, also when the server hangs; the next one connects anew.
+    use: a long report holds up neither the flush nor who is let in. Upkeep has one of its own while
+    it is at it. Every statement but those of an upgrade fails in bounded time, also when the server
+    hangs; the next one connects anew.
     ``reactor`` is the reactor.
     """
 
@@ -159,7 +160,9 @@ class PostgresStore:
 
         return _deferred(change())
 
-    def audit(self, limit: int, before: int | None = None) -> Deferred[list[tuple[int, AuditEntry]]]:
+    def audit(
+        self, limit: int, before: int | None = None
+    ) -> Deferred[list[tuple[int, AuditEntry]]]:
         """See :meth:`IState.audit`."""
         return _deferred(
             self._state.run(lambda connection: postgres_state.audit(connection, limit, before))

@@ -42,7 +42,9 @@ UPGRADE_TIMEOUT: Final = 600.0
 
 @implementer(IStore)
 class SqliteStore:
-    """Usage and state in the SQLite file ``path``, which is made (mode 0600) unless ``create`` is false.
+    """Usage and state in the SQLite file ``path``.
+
+    It is made (mode 0600) unless ``create`` is false.
 
     One connection writes, another one reads, each in a thread of its own: a long report does not
     hold up the flush.
@@ -164,7 +166,9 @@ class SqliteStore:
         """See :meth:`IState.change`."""
         return self._writing.run(lambda connection: sqlite_state.change(connection, changes, entry))
 
-    def audit(self, limit: int, before: int | None = None) -> Deferred[list[tuple[int, AuditEntry]]]:
+    def audit(
+        self, limit: int, before: int | None = None
+    ) -> Deferred[list[tuple[int, AuditEntry]]]:
         """See :meth:`IState.audit`."""
         return self._reading.run(lambda connection: sqlite_state.audit(connection, limit, before))
 

@@ -53,7 +53,7 @@ def _user_row(user: StoredUser) -> tuple[Any, ...]:
 
 
 def _user(row: Sequence[Any]) -> StoredUser:
-    return StoredUser(*row[:4], bool(row[4]), row[5], tuple(json.loads(row[6])))
+    return StoredUser._make((*row[:4], bool(row[4]), row[5], tuple(json.loads(row[6]))))
 
 
 def _key_row(key: StoredKey) -> tuple[Any, ...]:
@@ -61,7 +61,7 @@ def _key_row(key: StoredKey) -> tuple[Any, ...]:
 
 
 def _key(row: Sequence[Any]) -> StoredKey:
-    return StoredKey(*row[:6], bool(row[6]), row[7], tuple(json.loads(row[8])))
+    return StoredKey._make((*row[:6], bool(row[6]), row[7], tuple(json.loads(row[8]))))
 
 
 _LATER: Final = ("disabled", "expires", "user_groups")

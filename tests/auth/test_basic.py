@@ -18,7 +18,7 @@ from gatekeeper.auth.interfaces import (
     Unavailable,
     Verdict,
 )
-from gatekeeper.auth.users import ConfiguredUsers, Decoys, UserSource
+from gatekeeper.auth.users import ConfiguredUsers, Decoys, KnownUser, UserSource
 from tests.auth.support import ALICE, CHEAP, ManualThreads, basic, credentials, outcome
 from tests.store.support import in_reactor
 
@@ -156,8 +156,10 @@ def test_a_flood_of_wrong_passwords_does_not_keep_others_out(threads: ManualThre
 
 def test_sources_are_asked_in_order_and_may_take_their_time(threads: ManualThreads) -> None:
     class Slow:
-        def find(self, service: str, user: str) -> Deferred[str | None]:
-            return succeed(CHEAP.hash("stored") if user == "carol" else None)
+        carol = KnownUser(CHEAP.hash("stored"))
+
+        def find(self, service: str, user: str) -> Deferred[KnownUser | None]:
+            return succeed(self.carol if user == "carol" else None)
 
     checker = make(threads, Slow(), ConfiguredUsers(USERS))
     carol = ask(checker, basic("carol", "stored"))

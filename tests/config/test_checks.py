@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -338,3 +339,15 @@ def test_an_actions_file(configure: Configure, tmp_path: Path) -> None:
     (tmp_path / "api.properties").touch()
     settings = configure(service("node", actions_file='"api.properties"'))
     assert settings.services[1].actions_file == tmp_path / "api.properties"
+
+
+def test_http2(configure: Configure, problems: Problems) -> None:
+    settings = configure(service("grpc", "/grpc", http2='"always"'))
+    assert settings.listeners[0].http2
+    assert [each.http2 for each in settings.services] == ["never", "always"]
+    nowhere = re.sub('to = ".*"', 'to = "grant"', service("any", "/any", http2='"always"'))
+    proxy = listener("other", "forward", http2="true", checkers='["users"]')
+    assert [path for path, _ in problems(proxy + nowhere)] == [
+        "listeners[2].http2",
+        "services[1].http2",
+    ]

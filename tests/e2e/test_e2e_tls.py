@@ -211,7 +211,7 @@ def _handshake(daemon: Daemon, *options: str) -> str:
 
 def test_http_1_1_is_agreed_upon(daemon: Daemon, authority: Authority) -> None:
     context = authority.client_context()
-    context.set_alpn_protocols(["h2", "http/1.1"])
+    context.set_alpn_protocols(["http/1.1", "http/1.0"])
     with Client(daemon.address("gateway"), context, "first.test") as client:
         assert isinstance(client.socket, ssl.SSLSocket)
         assert client.socket.selected_alpn_protocol() == "http/1.1"

@@ -6,11 +6,12 @@ One round of each fault; ``python -m tests.faults --rounds 20`` runs more of the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from tests.faults.house import FAULTS, House, run
+from tests.faults.house import FAULTS, House, Result, run
 from tests.faults.table import write_table
 from tests.servers import PostgresServer, running_postgres
 
@@ -20,16 +21,26 @@ def postgres() -> Iterator[PostgresServer]:
     yield from running_postgres()
 
 
+@pytest.fixture(scope="module")
+def results(request: pytest.FixtureRequest) -> Iterator[list[Result]]:
+    """What the rounds came to; in the end it is printed."""
+    found: list[Result] = []
+    yield found
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled() if capture else nullcontext():
+        print()
+        write_table(found)
+
+
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_every_answer_is_counted_once(
     fault: Callable[[House], None],
     tmp_path: Path,
     postgres: PostgresServer,
-    capsys: pytest.CaptureFixture[str],
+    results: list[Result],
 ) -> None:
     result = run(fault, tmp_path, postgres)
-    with capsys.disabled():
-        write_table([result])
+    results.append(result)
     assert result.answered > 300
     assert (result.missing, result.twice) == (0, 0)
     if "killed" not in result.fault:

@@ -216,8 +216,20 @@ def test_14_http_2_as_the_version(house: House, way: Way) -> None:
     house.refuse(way, way.request("/hostile", version="HTTP/2.0"), (505,))
 
 
-def test_14_http_2_preface(house: House, way: Way) -> None:
-    house.refuse(way, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", (400, 505))
+def test_14_http_2_preface_to_a_proxy(house: House) -> None:
+    house.refuse(house.proxy, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", (400, 505))
+
+
+def test_14_http_2_preface_and_then_http_1(house: House) -> None:
+    """The gateway speaks both, but not on one connection."""
+    way = house.gateway
+    with way.connect() as client:
+        client.try_to_send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + way.request("/smuggled"))
+        client.try_to_send(way.request("/smuggled"))
+        frames = client.rest()
+    assert frames[3] == 4  # SETTINGS
+    assert frames[-17:-8] == b"\0\0\x08\x07\0\0\0\0\0"  # GOAWAY
+    assert house.seen() == []
 
 
 def test_14_tls_to_a_plain_listener(house: House, way: Way) -> None:

@@ -179,6 +179,18 @@ def test_30_revoked_and_cached(own_house: Checkpoint) -> None:
     check_refused(house, *LIVE)
 
 
+def test_30_shut_out_by_the_operator_alone(own_house: Checkpoint) -> None:
+    """The auth tier would still let them in, also after a restart."""
+    house = own_house
+    house.door("tokens").passed()
+    ((key, _),) = keyvals(house.daemon, "GET", "tokens")[1].items()
+    shut_out(house.daemon, key, "tokens")
+    check_refused(house, "tokens")
+    house.daemon.stop()
+    house.daemon.start()
+    check_refused(house, "tokens")
+
+
 def test_30_revoked_while_away(own_house: Checkpoint) -> None:
     """The first request after the start is refused."""
     house = own_house

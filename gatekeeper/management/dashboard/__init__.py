@@ -1,0 +1,1 @@
+"""The dashboard: one page on the management listener, for people."""

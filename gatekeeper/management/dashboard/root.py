@@ -1,0 +1,35 @@
+"""In front of the management site: requests that have a session.
+
+What a session allows is decided by nobody but the API: its requests get the Authorization field
+that the session stands for, and go on as any other.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from twisted.web.iweb import IRequest
+from twisted.web.resource import IResource, Resource
+
+from gatekeeper.management.dashboard.sessions import Sessions
+
+_OURS: Final = b"dashboard"
+
+
+class Root(Resource):
+    """The root of the site: ``dashboard`` answers below ``/dashboard``, ``api`` elsewhere."""
+
+    isLeaf = True
+
+    def __init__(self, api: IResource, dashboard: IResource, sessions: Sessions) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._api = api
+        self._dashboard = dashboard
+        self._sessions = sessions
+
+    def render(self, request: IRequest) -> bytes | int:
+        """Answer a request, or have it answered."""
+        self._sessions.present(request)
+        resource = self._dashboard if request.postpath[:1] == [_OURS] else self._api
+        answered: bytes | int = resource.render(request)
+        return answered

@@ -1,0 +1,105 @@
+"""Requests made up from the API's own description: right ones, wrong ones, and sequences of them.
+
+The site answers in memory. No request of these may find a 500, an answer that is not described, or
+nonsense that is taken.
+"""
+
+from __future__ import annotations
+
+import json
+from io import BytesIO
+from typing import Any
+
+import requests
+import schemathesis
+import urllib3
+from hypothesis import HealthCheck, Phase, settings
+from requests.adapters import BaseAdapter, HTTPAdapter
+from twisted.logger import capturedLogs
+
+from gatekeeper.management.index import describe
+from gatekeeper.store.state import Add, AuditEntry, StoredKey, StoredService, StoredUser
+from tests.auth.support import ALICE
+from tests.management.api_house import NOW, TOKEN, House, row
+from tests.management.test_management import Client, errors
+
+class InMemory(BaseAdapter):
+    """Carries requests to a house of the test's own, which begins anew with each request."""
+
+    def send(self, request: requests.PreparedRequest, **_: Any) -> requests.Response:  # type: ignore[override]
+        house = House()
+        populate(house)
+        body = request.body or b""
+        content = body.encode() if isinstance(body, str) else bytes(body)
+        lines = [f"{request.method} {request.path_url} HTTP/1.1", "Host: 127.0.0.1:6668"]
+        fields = {**request.headers, "Content-Length": str(len(content))}
+        lines += [f"{name}: {_text(value)}" for name, value in fields.items()]
+        raw = "\r\n".join(lines).encode("utf-8", "surrogateescape") + b"\r\n\r\n" + content
+        with capturedLogs() as events:
+            answered = Client(house.site).send(raw)
+        assert errors(events) == []
+        return response(request, answered)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def _text(value: Any) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+
+
+def response(request: requests.PreparedRequest, raw: bytes) -> requests.Response:
+    """What a client would make of it."""
+    head, _, body = raw.partition(b"\r\n\r\n")
+    status, *lines = head.decode("latin-1").split("\r\n")
+    made = urllib3.HTTPResponse(
+        BytesIO(body),
+        [line.split(": ", 1) for line in lines],  # type: ignore[arg-type]
+        status=int(status.split()[1]),
+        version=11,
+        preload_content=False,
+    )
+    return HTTPAdapter().build_response(request, made)
+
+
+def populate(house: House) -> None:
+    """What there is before each request."""
+    service = {"name": "acme", "from": "/acme", "to": "http://127.0.0.1:9", "checkers": ["users"]}
+    things = (
+        StoredService("acme", "v1", json.dumps(service), NOW),
+        StoredUser("acme", "alice", ALICE, NOW),
+        StoredKey("k1", "acme", "alice", "00" * 32, NOW),
+    )
+    house.state.change([Add(thing) for thing in things], AuditEntry(NOW, "token", "", "begin", ""))
+    house.store.usage.append(row("acme", "alice", "/acme", 3))
+
+
+#: What fits the schema may still be of no use (422), or in the way of something (409).
+CONFIGURATION = schemathesis.Config.from_dict(
+    {
+        "checks": {
+            "positive_data_acceptance": {
+                "expected-statuses": ["2xx", "401", "403", "404", "409", "422"]
+            },
+        },
+        "generation": {"deterministic": True},
+    }
+)
+
+schema = schemathesis.openapi.from_dict(describe("token"), config=CONFIGURATION)
+
+
+@schema.parametrize()
+@settings(
+    max_examples=25,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_requests_made_up(case: schemathesis.Case) -> None:
+    session = requests.Session()
+    session.mount("http://", InMemory())
+    fields = {"Authorization": f"Bearer {TOKEN}"}
+    case.call_and_validate(base_url="http://127.0.0.1:6668", session=session, headers=fields)
