@@ -10,15 +10,17 @@ from typing import Final, NamedTuple
 
 from gatekeeper.auth.actions import ACTIONS, make_access
 from gatekeeper.auth.cache import VerdictCache
+from gatekeeper.auth.chain import Chain
 from gatekeeper.auth.interfaces import IChecker
 from gatekeeper.auth.registry import make_chain
+from gatekeeper.auth.revoked import Revoked
 from gatekeeper.config.destinations import parse_allow_rule
 from gatekeeper.config.model import Listener, Pool, Service, Settings
 from gatekeeper.config.values import parse_bind, parse_network, parse_upstream
 from gatekeeper.doors import Door, ForwardProxy, Gateway
 from gatekeeper.errors import ConfigurationError, Problem
 from gatekeeper.http.target import Authority
-from gatekeeper.net.destinations import DestinationPolicy
+from gatekeeper.net.destinations import DestinationPolicy, OwnAddresses
 from gatekeeper.net.dialing import Dialer
 from gatekeeper.net.http2.origin import MultiplexingOrigin
 from gatekeeper.net.pool import Address, Origin, PoolLimits, UpstreamTimeouts
@@ -57,7 +59,8 @@ class Assembly:
         cache: VerdictCache,
         loop: asyncio.AbstractEventLoop,
         resolver: Resolver,
-        own_addresses: Sequence[tuple[str, int]],
+        own_addresses: OwnAddresses | Sequence[tuple[str, int]],
+        revoked: Revoked | None = None,
     ) -> None:
         self._settings = settings
         self._plane = plane
@@ -66,6 +69,7 @@ class Assembly:
         self._loop = loop
         self._resolver = resolver
         self._own_addresses = own_addresses
+        self._revoked = revoked
         self._services: dict[str, Served] = {}
         self._doors: dict[str, tuple[Listener, Door]] = {}
         self._proxies: dict[str, Served] = {}
@@ -115,6 +119,15 @@ class Assembly:
         for listener, door in self._doors.values():
             door.serve(self._table(listener))
         _close_others(before, after)
+
+    def check(self, service: Service) -> None:
+        """Look whether a service could be served.
+
+        :raises ConfigurationError: it could not; paths are the service's.
+        """
+        known = self._services.get(service.name)
+        if known is None or known.service != service:
+            self._serve(service).upstream.close()
 
     def close(self) -> None:
         """Keep no upstream connection."""
@@ -173,7 +186,7 @@ class Assembly:
 
     def _serve(self, service: Service) -> Served:
         timeouts = self._timeouts(service)
-        chain = make_chain(f"service:{service.name}", service.checkers, self._checkers, self._cache)
+        chain = self._chain(f"service:{service.name}", service.checkers)
         make = partial(
             Route,
             service.name,
@@ -213,8 +226,7 @@ class Assembly:
         return Served(service, route, origin)
 
     def _forward(self, listener: Listener) -> Served:
-        names = listener.checkers or ()
-        chain = make_chain(f"listener:{listener.name}", names, self._checkers, self._cache)
+        chain = self._chain(f"listener:{listener.name}", listener.checkers or ())
         dialer = self._dialer(listener.allow, self._timeouts(None), None)
         route = Route(
             listener.name,
@@ -229,6 +241,9 @@ class Assembly:
             is_service=False,
         )
         return Served(None, route, dialer)
+
+    def _chain(self, name: str, checkers: Sequence[str]) -> Chain:
+        return make_chain(name, checkers, self._checkers, self._cache, self._revoked)
 
     def _dialer(
         self, allow: Sequence[str], timeouts: UpstreamTimeouts, ca_file: Path | None

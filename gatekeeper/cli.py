@@ -7,12 +7,20 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gatekeeper.cli_completion import completion
+from gatekeeper.cli_exchanges import exchanges
 from gatekeeper.cli_explain import explain
 from gatekeeper.cli_import import import_
+from gatekeeper.cli_keys import key
 from gatekeeper.cli_options import config_option, load_settings, refuse
+from gatekeeper.cli_revocations import revocations, revoke
+from gatekeeper.cli_services import service
+from gatekeeper.cli_status import audit, reload, status
 from gatekeeper.cli_store import store
 from gatekeeper.cli_tokens import token
 from gatekeeper.cli_usage import usage
+from gatekeeper.cli_users import user
+from gatekeeper.cli_values import ask_password, first_line
 
 if TYPE_CHECKING:
     from gatekeeper.errors import Problem
@@ -20,28 +28,52 @@ if TYPE_CHECKING:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Look after gatekeeper: check its configuration, read the usage, upgrade the store.
+    """Look after gatekeeper: its configuration, its store, and the daemon that runs.
 
-    The daemon itself is started with `twistd gatekeeper --config FILE`.
+    The daemon itself is started with `twistd gatekeeper --config FILE`. The commands that ask it
+    (audit, exchanges, key, reload, service, status, token revoke, user) find its address and the
+    operators' token by the configuration.
+
+    \b
+    Examples:
+      gatekeeper check-config /etc/gatekeeper/gatekeeper.toml
+      gatekeeper service add acme --to http://10.0.0.5:8080 --from /acme --checker users
+      gatekeeper user add acme alice
+      gatekeeper usage --since 7d
 
     \b
     Exit status:
       0  done
-      1  the configuration is wrong, or something unexpected happened
+      1  the configuration is wrong, the daemon said no, or something unexpected happened
       2  the command line is wrong, or the store cannot be used
-      3  the token is not good, the request would be refused, or an import is incomplete
+      3  the token is not good, the request would be refused, an import is incomplete,
+         or the daemon is not ready
+      4  the daemon cannot be reached, or the token for it cannot be read
 
     \b
     Completion in bash (zsh and fish alike):
-      eval "$(_GATEKEEPER_COMPLETE=bash_source gatekeeper)"
+      eval "$(gatekeeper completion bash)"
     """
 
 
-main.add_command(token)
-main.add_command(usage)
-main.add_command(store)
-main.add_command(explain)
-main.add_command(import_)
+token.add_command(revoke)
+token.add_command(revocations)
+for command in (
+    audit,
+    completion,
+    exchanges,
+    explain,
+    import_,
+    key,
+    reload,
+    service,
+    status,
+    store,
+    token,
+    usage,
+    user,
+):
+    main.add_command(command)
 
 
 @main.command("version")
@@ -76,9 +108,9 @@ def check_config(file: str | None, config: str) -> None:
         close_checkers(make_checkers(settings))
     except ConfigurationError as error:
         problems += error.problems
-    for number, service in enumerate(settings.services):
+    for number, each in enumerate(settings.services):
         try:
-            make_access(service)
+            make_access(each)
         except ConfigurationError as error:
             where = f"services[{number}]"
             problems += [each._replace(path=f"{where}.{each.path}") for each in error.problems]
@@ -101,17 +133,7 @@ def hash_password(config: str) -> None:
     """
     from gatekeeper.auth.passwords import hash_password as make_hash
 
-    password: str
-    if sys.stdin.isatty():
-        password = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
-    else:
-        line = sys.stdin.buffer.readline()
-        try:
-            password = line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
-        except UnicodeDecodeError:
-            raise click.UsageError("the password is not UTF-8") from None
-    if not password:
-        raise click.UsageError("the password is empty")
+    password = ask_password() if sys.stdin.isatty() else first_line("password")
     try:
         click.echo(make_hash(password))
     except ValueError as error:

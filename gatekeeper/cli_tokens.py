@@ -1,9 +1,8 @@
-"""``gatekeeper token``: makes and shows access tokens."""
+"""``gatekeeper token``: makes and shows access tokens; see also ``cli_revocations``."""
 
 from __future__ import annotations
 
 import json
-import re
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import click
 
 from gatekeeper.cli_options import config_option, load_settings, refuse
+from gatekeeper.cli_values import span
 
 if TYPE_CHECKING:
     from gatekeeper.auth.access_token import AccessTokenChecker
@@ -18,16 +18,15 @@ if TYPE_CHECKING:
 #: The token is not good.
 EXIT_TOKEN: Final = 3
 
-_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _LONGEST: Final = 65536  # bytes read from standard input or a file
 
 
 def _span(_: click.Context, __: click.Parameter, value: str) -> int:
     """``30m``, ``12h``, ``7d`` in seconds."""
-    found = re.fullmatch(r"([0-9]{1,9})([smhdw])", value, re.ASCII)
-    if found is None or not int(found[1]):
+    seconds = span(value)
+    if not seconds:
         raise click.BadParameter("must be a span such as 30m, 12h or 7d")
-    return int(found[1]) * _SECONDS[found[2]]
+    return seconds
 
 
 checker_option = click.option(
@@ -39,9 +38,10 @@ checker_option = click.option(
 
 @click.group("token")
 def token() -> None:
-    """Make and show access tokens.
+    """Make, show and revoke tokens.
 
-    The secret is the one of an `access-token` checker in the configuration.
+    Access tokens are made and shown with the secret of an `access-token` checker in the
+    configuration; tokens of any checker are revoked by the running daemon.
     """
 
 

@@ -11,6 +11,7 @@ import atexit
 import gc
 import os
 import signal
+from collections.abc import Iterator
 from typing import Any, Final
 
 from twisted.application.service import Service
@@ -20,34 +21,56 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from gatekeeper import __version__
-from gatekeeper.assembly import Assembly, speaks_http2
+from gatekeeper.assembly import Assembly
 from gatekeeper.auth.cache import VerdictCache
 from gatekeeper.auth.interfaces import IReadiness
-from gatekeeper.auth.registry import close_checkers, make_checkers, reload_checkers
+from gatekeeper.auth.registry import (
+    checker_types,
+    close_checkers,
+    make_checkers,
+    make_table_checker,
+    reload_checkers,
+)
 from gatekeeper.auth.revocation_file import RevocationFile
+from gatekeeper.auth.revoked import Revoked
 from gatekeeper.auth.token_cache import (
     IRevoking,
     MemoryTokenCache,
     TokenCacheError,
     share_token_caches,
 )
+from gatekeeper.auth.users import share_directory
 from gatekeeper.config.model import Settings
+from gatekeeper.config.values import unix_path
 from gatekeeper.demo import demo_origin_service
+from gatekeeper.effects import Effects
 from gatekeeper.errors import ConfigurationError, Problem, StoreError
-from gatekeeper.management.health import Check
+from gatekeeper.golem.expansion import CHECKER as GOLEM_CHECKER
+from gatekeeper.management.dashboard.numbers import Numbers
+from gatekeeper.management.dashboard.root import Parts
+from gatekeeper.management.gate import Gate
+from gatekeeper.management.health import Check, Readiness
 from gatekeeper.management.introspection_service import IntrospectionService
 from gatekeeper.management.keyvals import Keyvals
+from gatekeeper.management.managed import Managed
 from gatekeeper.management.metrics import MetricsPage
 from gatekeeper.management.service import ManagementService, management_service
 from gatekeeper.management.token import open_operator_token
-from gatekeeper.metrics.registry import make_registry, register_traffic
+from gatekeeper.management.wiring import manage
+from gatekeeper.metrics.registry import (
+    chain_stats,
+    make_registry,
+    register_traffic,
+    request_stats,
+)
 from gatekeeper.metrics.usage import UsageCollector
-from gatekeeper.net.binding import listening_socket
-from gatekeeper.net.listeners import BACKLOG, Connections, Listener
+from gatekeeper.net.destinations import OwnAddresses
+from gatekeeper.net.listeners import Connections
 from gatekeeper.net.resolver import Resolver
 from gatekeeper.net.sweep import Sweep
-from gatekeeper.net.tls import ServerTLS
 from gatekeeper.plane import Plane
+from gatekeeper.serving import Bound, Serving, bind
+from gatekeeper.state import Difference, State
 from gatekeeper.stats import Lateness
 from gatekeeper.store.interface import Retention
 from gatekeeper.store.opening import make_store
@@ -58,6 +81,7 @@ from gatekeeper.usage.retention import StoreUpkeep
 log = Logger()
 
 _STORE_RETRY: Final = 5.0  # seconds
+_STATE_WITHIN: Final = 2.0  # seconds that listeners wait for it
 _FILES_CHECKED: Final = 1.0  # seconds between two looks at key files and certificates
 
 
@@ -74,12 +98,17 @@ class Daemon(Service):
         self._reactor = reactor
         self._loop = loop
         _make_state_dir(settings)
-        self._checkers = make_checkers(settings)
+        self._checkers = dict(make_checkers(settings))
+        if GOLEM_CHECKER not in self._checkers:  # a service may be made that needs it
+            self._checkers[GOLEM_CHECKER] = make_table_checker(GOLEM_CHECKER, "basic")
         self._cache = VerdictCache(
             settings.cache.size, settings.cache.ttl, settings.cache.negative_ttl
         )
         self._access_log = open_access_log(settings.log.access, loop.call_soon, loop.time)
         self._store = make_store(settings.store, reactor)
+        self.state = State(self._store, reactor)
+        self._revoked = Revoked(self.state)
+        share_directory(self._checkers, self.state)
         usage = settings.usage
         keep = Retention(usage.keep_records, usage.keep_hours, usage.keep_days)
         self._upkeep = StoreUpkeep(self._store, keep, reactor)
@@ -97,7 +126,6 @@ class Daemon(Service):
         )
         self.connections = Connections(settings.limits, loop.call_soon)
         self._resolver = Resolver(loop, timeout=settings.timeouts.connect)
-        self.listeners: list[Listener] = []
         self._introspection: list[IntrospectionService] = []
         self._zones = share_token_caches(self._checkers, self._make_zone)
         for checker in self._checkers.values():
@@ -108,7 +136,12 @@ class Daemon(Service):
         self._metrics = make_registry(self._lateness)
         self._management = self._bind_management()
         self._demo = demo_origin_service(settings.demo.origin) if settings.demo else None
-        self._assembly = self._bind()
+        self._effects = Effects(self._cache, self.plane, self._revoked)
+        self._assembly, self.serving = self._bind()
+        self.state.guard = self.serving
+        self.state.on_change(self._changed)
+        if self._management is not None:
+            self._management.managed = self._manage(self._management.readiness)
         self._register_metrics()
         self._sweeping = LoopingCall(self._sweep)
         self._checking_files = LoopingCall(self._check_files)
@@ -121,24 +154,14 @@ class Daemon(Service):
             ttl, file=RevocationFile(self.settings.state_dir / f"revoked-{name}.jsonl")
         )
 
-    def _bind(self) -> Assembly:
+    def _bind(self) -> tuple[Assembly, Serving]:
         """Bind every listener; a forward proxy must know all our addresses."""
         settings = self.settings
         problems: list[Problem] = []
-        sockets = []
+        listening: list[Bound] = []
         for number, listener in enumerate(settings.listeners):
             try:
-                tls = (
-                    ServerTLS(
-                        listener.tls,
-                        settings.state_dir,
-                        listener.name,
-                        http2=speaks_http2(listener),
-                    )
-                    if listener.tls
-                    else None
-                )
-                sockets.append((listener, listening_socket(listener.bind, "bind", BACKLOG), tls))
+                listening.append(bind(listener, settings.state_dir))
             except ConfigurationError as error:
                 problems += [
                     Problem(f"listeners[{number}].{problem.path}", problem.message)
@@ -146,9 +169,9 @@ class Daemon(Service):
                 ]
         if problems:
             raise ConfigurationError(problems)
-        addresses = [listening.getsockname()[:2] for _, listening, _ in sockets]
-        if self._management is not None:
-            addresses.append(self._management.address)
+        own = OwnAddresses()
+        if self._management is not None and self._management.file is None:
+            own.add(self._management.address)
         assembly = Assembly(
             settings,
             self.plane,
@@ -156,20 +179,30 @@ class Daemon(Service):
             self._cache,
             self._loop,
             self._resolver,
-            addresses,
+            own,
+            self._revoked,
         )
-        for listener, listening, tls in sockets:
-            if listener.role == "introspection":
+        serving = Serving(
+            settings,
+            checker_types(),
+            self._checkers,
+            assembly,
+            self.plane,
+            self.connections,
+            self._loop,
+            own,
+        )
+        for bound in listening:
+            if bound.listener.role == "introspection":
+                own.add(bound.socket.getsockname()[:2])
                 self._introspection.append(
-                    IntrospectionService(listening, listener, self._checkers, self._cache)
+                    IntrospectionService(
+                        bound.socket, bound.listener, self._checkers, self._cache, self._revoked
+                    )
                 )
             else:
-                door = assembly.door(listener)
-                http2 = speaks_http2(listener)
-                self.listeners.append(
-                    Listener(listening, door, self.plane, self.connections, tls, http2)
-                )
-        return assembly
+                serving.add(bound)
+        return assembly, serving
 
     def _bind_management(self) -> ManagementService | None:
         management = self.settings.management
@@ -182,14 +215,55 @@ class Daemon(Service):
             readiness = IReadiness(checker, None)
             if readiness is not None:
                 checks[repr(checker)] = readiness.ready  # its name may be a URL with a secret
-        token = open_operator_token(self.settings.state_dir) if management.auth == "token" else None
-        if token is None:
+        is_socket = unix_path(management.bind) is not None
+        needs_token = management.auth == "token" and not is_socket
+        token = open_operator_token(self.settings.state_dir) if needs_token else None
+        if token is None and not is_socket:
             log.warn("Whoever reaches {address} is an operator", address=management.bind)
-        return management_service(
+        gate = Gate(token, is_socket=is_socket)
+        service = management_service(
             management.bind,
             checks,
             Keyvals(self._zones, token),
             MetricsPage(self._metrics, token if management.metrics == "token" else None),
+            gate,
+            socket_mode=management.socket_mode,
+        )
+        if not is_socket:  # which no browser opens
+            service.dashboard = Parts(gate, token, self._numbers())
+        return service
+
+    def _manage(self, readiness: Readiness) -> Managed:
+        """What the management API works on."""
+        return manage(
+            self.settings,
+            readiness=readiness,
+            state=self.state,
+            store=self._store,
+            plane=self.plane,
+            metering=self.metering,
+            connections=self.connections,
+            listeners=self._where,
+            reload=self._check_files,
+            stop=self._reactor.stop,
+            clock=self._reactor,
+        )
+
+    def _where(self) -> Iterator[tuple[str, str, tuple[str, int]]]:
+        """Names, roles and addresses of the listeners."""
+        for listener in self.serving.listeners:
+            role = "forward" if listener.door.is_proxy else "gateway"
+            yield listener.door.name, role, listener.address
+        for introspection in self._introspection:
+            yield str(introspection.name), "introspection", introspection.address
+
+    def _numbers(self) -> Numbers:
+        return Numbers(
+            lambda: request_stats(self._assembly, self.serving.listeners),
+            lambda: chain_stats(self._assembly, self._introspection),
+            self.plane.live,
+            self._zones.keys(),
+            self.plane.wall_clock,
         )
 
     def _register_metrics(self) -> None:
@@ -197,7 +271,7 @@ class Daemon(Service):
             self._metrics,
             plane=self.plane,
             assembly=self._assembly,
-            listeners=self.listeners,
+            listeners=self.serving.listeners,
             connections=self.connections,
             introspection=self._introspection,
             cache=self._cache,
@@ -253,18 +327,32 @@ class Daemon(Service):
         for service in (self._management, self._demo, *self._introspection):
             if service is not None:
                 service.startService()
-        for listener in self.listeners:
+        configured = list(self.serving.listeners)
+        await self._read_state()
+        for listener in configured:
             await Deferred.fromFuture(
-                asyncio.ensure_future(listener.start(self._loop), loop=self._loop)
-            )
-            log.info(
-                "{role} {name} listens on {address}",
-                role="Forward proxy" if listener.door.is_proxy else "Gateway",
-                name=listener.door.name,
-                address=f"{listener.address[0]}:{listener.address[1]}",
+                asyncio.ensure_future(self.serving.start(listener), loop=self._loop)
             )
         _settle_memory()
         log.info("gatekeeper {version} is ready", version=__version__)
+
+    async def _read_state(self) -> None:
+        """Read what operators have made; if that takes long, go on without it meanwhile."""
+        waiter: Deferred[None] = Deferred()
+
+        def read(_: None) -> None:
+            if not waiter.called:
+                waiter.callback(None)
+
+        self.state.start().addCallback(read)
+        waiter.addTimeout(_STATE_WITHIN, self._reactor).addErrback(lambda _: None)
+        await waiter
+
+    def _changed(self, difference: Difference) -> None:
+        """Operators have changed something: let it take effect."""
+        if difference.services:
+            self.serving.apply(difference.after.services)
+        self._effects.apply(difference)
 
     def _give_up(self, failure: Failure) -> None:
         """The daemon cannot run: end with a status that is not 0."""
@@ -294,10 +382,7 @@ class Daemon(Service):
             if reload_checkers(self._checkers):
                 self._cache.clear()
                 self.plane.check_again()
-            self._assembly.reload()
-            for listener in self.listeners:
-                if listener.tls is not None:
-                    listener.tls.reload_if_changed()
+            self.serving.reload()
         except Exception:
             log.failure("Changed files could not be read")
 
@@ -312,13 +397,13 @@ class Daemon(Service):
         self._stopping = self.plane.draining = True
         if self._management is not None:
             self._management.drain()
-        for listener in self.listeners:
-            listener.stop()
+        self.serving.stop()
         for introspection in self._introspection:
             if introspection.running:
                 await introspection.stopService()
         await self._drain()
         self._upkeep.stop()
+        self.state.stop()
         if self.metering is not None:
             await self.metering.stop()
         await self._store.close()

@@ -31,7 +31,7 @@ from gatekeeper.auth.interfaces import (
 from gatekeeper.auth.registry import close_checkers, make_checkers
 from gatekeeper.config.destinations import parse_allow_rule
 from gatekeeper.config.model import Service, Settings
-from gatekeeper.config.values import parse_bind
+from gatekeeper.config.values import is_network_bind, parse_bind
 from gatekeeper.doors import Door, Request
 from gatekeeper.errors import Refusal
 from gatekeeper.exchange import Exchange
@@ -260,7 +260,7 @@ class _Observed:
 def own_addresses(settings: Settings) -> list[tuple[str, int]]:
     """Where the daemon listens, as far as the configuration tells (port 0 is any)."""
     binds = [listener.bind for listener in settings.listeners]
-    if settings.management.bind != "none":
+    if is_network_bind(settings.management.bind):
         binds.append(settings.management.bind)
     return [
         ("127.0.0.1" if address.host == "localhost" else address.host, address.port)

@@ -79,10 +79,11 @@ class Plane:
             if exchange.grant.key_id == key_id:
                 exchange.cut("grant_revoked")
 
-    def check_again(self) -> None:
-        """Ask again for everything that runs: what granted it has changed."""
+    def check_again(self, concerned: Callable[[Exchange], bool] | None = None) -> None:
+        """Ask again for everything that runs, or is ``concerned``: what granted it has changed."""
         for exchange in tuple(self.live):
-            exchange.check_again()
+            if concerned is None or concerned(exchange):
+                exchange.check_again()
 
     def date(self) -> bytes:
         """The Date field's value now (RFC 9110, 5.6.7), made once a second."""

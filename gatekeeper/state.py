@@ -273,7 +273,7 @@ class State:
         try:
             await self.load()
         except (StoreError, ConfigurationError) as error:
-            if not self._away:
+            if not self._away and self._polling.running:
                 log.error("What operators have made cannot be read: {error}", error=error)
             self._away = True
         except Exception:

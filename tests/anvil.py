@@ -107,11 +107,19 @@ class Anvil:
         transaction = {"from": sender, "data": data, "gas": hex(25_000_000)}
         if to is not None:
             transaction["to"] = to
-        receipt: dict[str, Any] = self.call(
-            "eth_getTransactionReceipt", self.call("eth_sendTransaction", transaction)
-        )
+        receipt = self.receipt(self.call("eth_sendTransaction", transaction))
         assert receipt["status"] == "0x1", receipt
         return receipt
+
+    def receipt(self, transaction: str) -> dict[str, Any]:
+        """The receipt of a transaction, once it is in a block."""
+        give_up_at = time.monotonic() + 30
+        while True:
+            receipt: dict[str, Any] | None = self.call("eth_getTransactionReceipt", transaction)
+            if receipt is not None:
+                return receipt
+            assert time.monotonic() < give_up_at, "the transaction is in no block"
+            time.sleep(0.005)
 
     def mine(self, blocks: int = 1) -> None:
         """Add so many blocks."""

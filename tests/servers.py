@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import secrets
@@ -161,7 +162,8 @@ class PostgresServer:
         parent = self._process.pid
         # The parent first, so that it does not make more children meanwhile.
         for pid in [parent, *_children(parent)]:
-            os.kill(pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it may just have ended
+                os.kill(pid, number)
 
     def _log(self) -> str:
         return (self.directory / "log").read_text(errors="replace")

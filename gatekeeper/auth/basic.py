@@ -82,8 +82,9 @@ class BasicSettings(Section):
 class BasicChecker:
     """Asks the sources in order; the first that knows the user has the password's hash.
 
-    The last source are the service's users that operators have made. An unknown user and a wrong password are one answer, in the same time. The passwords of one
-    client wait in line behind each other, not before those of other clients.
+    The last source are those of the service's users that operators have made. An unknown user and a
+    wrong password are one answer, in the same time. The passwords of one client wait in line behind
+    each other, not before those of other clients.
 
     :param decoys: stand in for unknown users.
     :param queue: where the passwords are checked.

@@ -12,8 +12,9 @@ from typing import TypeAlias
 
 from gatekeeper.auth.interfaces import Deny, Grant
 
-#: A verdict, when to forget it (monotonic clock), when it ends by itself (wall clock).
-_Entry: TypeAlias = tuple[Grant | Deny, float, float]
+#: A verdict, when to forget it (monotonic clock), when it ends by itself (wall clock), and whether
+#: it is about a token that may be revoked.
+_Entry: TypeAlias = tuple[Grant | Deny, float, float, bool]
 
 
 class VerdictCache:
@@ -83,8 +84,10 @@ class VerdictCache:
             del self._denials[key]
         return None
 
-    def put(self, key: bytes, verdict: Grant | Deny, generation: int) -> None:
-        """Remember a verdict.
+    def put(
+        self, key: bytes, verdict: Grant | Deny, generation: int, *, revocable: bool = False
+    ) -> None:
+        """Remember a verdict; ``revocable``: about a token that may be revoked.
 
         ``generation`` is what :attr:`generation` was when the question was asked: an answer from
         before the last drop may be one of those that were to be dropped, and is not kept.
@@ -106,13 +109,20 @@ class VerdictCache:
             return
         if len(area) >= self._size:
             area.popitem(last=False)
-        area[key] = (verdict, now + lifetime, expires)
+        area[key] = (verdict, now + lifetime, expires, revocable)
 
     def drop(self, unwanted: Callable[[Grant | Deny], bool]) -> None:
         """Forget all verdicts that ``unwanted`` says True of."""
         self.generation += 1
         for area in (self._grants, self._denials):
             for key in [key for key, entry in area.items() if unwanted(entry[0])]:
+                del area[key]
+
+    def drop_revocable(self) -> None:
+        """Forget what is known of tokens: one of them counts no more, or again."""
+        self.generation += 1
+        for area in (self._grants, self._denials):
+            for key in [key for key, entry in area.items() if entry[3]]:
                 del area[key]
 
     def clear(self) -> None:

@@ -28,6 +28,7 @@ from gatekeeper.auth.interfaces import (
     Unavailable,
     Verdict,
 )
+from gatekeeper.auth.revoked import REVOKED, Revoked
 from gatekeeper.stats import ChainStats
 
 #: What a chain says in the end.
@@ -40,11 +41,14 @@ _FAILED: Final = Unavailable("checker_failed", "The credentials cannot be checke
 class Chain:
     """Checkers in order: Abstain falls through, anything else is the answer.
 
-    :param name: tells this chain's verdicts in the cache from those of others; unique there.
+    :param name: unique among the chains that there are.
     :param checkers: asked in this order; none at all means that everybody may pass.
     :param cache: where verdicts are kept, if every checker says what its verdicts depend on.
     :param labels: what the checkers are called in ``stats``: nothing secret. By default, their
         classes' names.
+    :param revoked: knows tokens that count no more, whatever the checkers say.
+    :param scope: chains of one scope believe each other's verdicts in the cache; ``name`` if left
+        out.
 
     ``public`` tells whether there is no checker at all: the credential field is not ours then.
     ``challenges`` are those of all checkers, one per scheme.
@@ -58,8 +62,11 @@ class Chain:
         checkers: Sequence[IChecker],
         cache: VerdictCache,
         labels: Sequence[str] | None = None,
+        revoked: Revoked | None = None,
+        scope: str = "",
     ) -> None:
         self.name = name
+        self._revoked = revoked or Revoked()
         self.stats = ChainStats(labels or [type(each).__name__ for each in checkers])
         self.public = not checkers
         self.challenges = one_per_scheme(c for checker in checkers for c in checker.challenges)
@@ -67,7 +74,7 @@ class Chain:
         self._checkers = tuple(checkers)
         self._cache = cache
         self._get = cache.get
-        self._secret = cache.secret_for(name)
+        self._secret = cache.secret_for(scope or name)
         self._flights: SingleFlight[bytes, Decision] = SingleFlight()
         varies = [checker.varies for checker in checkers]
         names = frozenset[bytes]().union(*(each for each in varies if each is not None))
@@ -118,8 +125,9 @@ class Chain:
         generation = self._cache.generation
         decision = self._ask(credentials)
         if isinstance(decision, Deferred):
-            return self._flights.lead(key, decision.addCallback(self._keep, key, generation))
-        return self._keep(decision, key, generation)
+            decision.addCallback(self._keep, key, generation, credentials.scheme != b"basic")
+            return self._flights.lead(key, decision)
+        return self._keep(decision, key, generation, credentials.scheme != b"basic")
 
     def check_again(self, credentials: Credentials) -> Decision | Deferred[Decision]:
         """Ask the checkers, whatever is known: for an exchange that runs under a grant."""
@@ -141,9 +149,9 @@ class Chain:
             ).encode()
         return blake2b(message, key=self._secret, digest_size=16).digest()
 
-    def _keep(self, decision: Decision, key: bytes, generation: int) -> Decision:
+    def _keep(self, decision: Decision, key: bytes, generation: int, revocable: bool) -> Decision:
         if not isinstance(decision, Unavailable):
-            self._cache.put(key, decision, generation)
+            self._cache.put(key, decision, generation, revocable=revocable)
         return decision
 
     def _ask(self, credentials: Credentials, first: int = 0) -> Decision | Deferred[Decision]:
@@ -157,7 +165,7 @@ class Chain:
                 failed = partial(self._failed, index)
                 return verdict.addCallbacks(self._go_on, failed, (credentials, index))
             if not isinstance(verdict, Abstain):
-                return self._checked(index, verdict)
+                return self._checked(index, verdict, credentials)
         return self._nobody(credentials)
 
     def _go_on(
@@ -165,10 +173,13 @@ class Chain:
     ) -> Decision | Deferred[Decision]:
         if isinstance(verdict, Abstain):
             return self._ask(credentials, index + 1)
-        return self._checked(index, verdict)
+        return self._checked(index, verdict, credentials)
 
-    def _checked(self, index: int, verdict: object) -> Decision:
+    def _checked(self, index: int, verdict: object, credentials: Credentials) -> Decision:
         """Fail closed, whatever else a checker may have answered."""
+        # Not before the checker was asked: a token may be revoked while it makes up its mind.
+        if isinstance(verdict, Grant) and self._revoked.covers(credentials.presented):
+            verdict = REVOKED
         if isinstance(verdict, Grant | Deny | Unavailable):
             granted, denied = isinstance(verdict, Grant), isinstance(verdict, Deny)
             said = "granted" if granted else "denied" if denied else "unavailable"

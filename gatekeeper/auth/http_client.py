@@ -106,6 +106,7 @@ class HttpClient:
     :param max_body: bytes of a response's body.
     :param ca_file: the authorities that an https server is verified with (None: the system's).
     :param at_once: requests at the same time; ``waiting`` more wait in a fair order.
+    :param secret_path: the URL's path is a secret: the log shows which server it is, no more.
     :param reactor: for tests.
     :raises ConfigurationError: ``ca_file`` cannot be used; the path is ``ca_file``.
     """
@@ -121,9 +122,11 @@ class HttpClient:
         ca_file: Path | None = None,
         at_once: int = 16,
         waiting: int = 256,
+        secret_path: bool = False,
         reactor: Any = None,
     ) -> None:
         self._name = name
+        self._secret_path = secret_path
         self._timeout = timeout
         self._max_body = max_body
         self._policy = https_policy(ca_file)
@@ -215,7 +218,7 @@ class HttpClient:
             self._log.error(
                 "{name}: {url}: {problem}",
                 name=self._name,
-                url=url.partition("?")[0],
+                url="/".join(url.split("/", 3)[:3]) if self._secret_path else url.partition("?")[0],
                 problem=str(failure.value),
             )
         return failure

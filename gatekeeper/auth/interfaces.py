@@ -93,11 +93,12 @@ class Grant:
 
     ``user`` and ``key_id`` name the caller in the usage records (``user`` empty: nobody is
     identified). ``headers`` are set on the upstream request, after every field of the same name
-    was removed, and those that ``removes`` names go as well; ``authorization`` becomes the upstream's ``Authorization`` (``None``: the
-    client's is removed, since it was meant for us, unless ``consumed`` is false). ``real_ip`` asks
-    for ``x-real-ip``. ``expires`` is in seconds since the epoch. ``opens`` limits the grant to some
-    URLs. ``recheck`` asks that the chain is asked again every so many seconds while an exchange
-    runs under the grant; a verdict other than Grant then ends the exchange.
+    was removed, and those that ``removes`` names go as well; ``authorization`` becomes the
+    upstream's ``Authorization`` (``None``: the client's is removed, since it was meant for us,
+    unless ``consumed`` is false). ``real_ip`` asks for ``x-real-ip``. ``expires`` is in seconds
+    since the epoch. ``opens`` limits the grant to some URLs. ``recheck`` asks that the chain is
+    asked again every so many seconds while an exchange runs under the grant; a verdict other than
+    Grant then ends the exchange.
 
     :raises ValueError: what goes upstream cannot stand in a header field.
     """

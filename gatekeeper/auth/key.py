@@ -97,17 +97,17 @@ class KeyChecker:
     def check(self, credentials: Credentials) -> Verdict:
         """See :class:`IChecker`."""
         token = credentials.token if credentials.scheme == b"bearer" else b""
-        match, in_field = _KEY.fullmatch(token), False
+        match = _KEY.fullmatch(token)
+        values = [value for name, value in credentials.fields if name == _FIELD]
+        found = [match for match in map(_KEY.fullmatch, values) if match is not None]
         if match is None:
-            values = [value for name, value in credentials.fields if name == _FIELD]
-            found = [match for match in map(_KEY.fullmatch, values) if match is not None]
             if not found:
                 return ABSTAIN
             if len(values) > 1:
                 return _REPEATED
-            match, in_field = found[0], True
+            match = found[0]
         verdict = self._decide(credentials.service, match)
-        if in_field and isinstance(verdict, Grant):
+        if found and isinstance(verdict, Grant):
             return replace(verdict, removes=(_FIELD,))
         return verdict
 

@@ -13,6 +13,7 @@ from gatekeeper import plugins
 from gatekeeper.auth.cache import VerdictCache
 from gatekeeper.auth.chain import Chain
 from gatekeeper.auth.interfaces import IChecker, ICheckerPlugin, IReloadable
+from gatekeeper.auth.revoked import Revoked
 from gatekeeper.config.checkers import CheckerTypes
 from gatekeeper.config.model import Settings
 from gatekeeper.errors import ConfigurationError, Problem
@@ -96,16 +97,37 @@ def make_checkers(settings: Settings) -> Mapping[str, IChecker]:
     return made
 
 
+def make_url_checker(url: str) -> IChecker:
+    """Make the checker that a URL names.
+
+    :raises ConfigurationError: with the path ``""``; see :meth:`ICheckerPlugin.from_url`.
+    """
+    return find_plugins().schemes[url.partition("://")[0]].from_url(url)
+
+
+def make_table_checker(name: str, kind: str) -> IChecker:
+    """Make a checker of type ``kind`` as a ``[checkers.NAME]`` table without other keys does."""
+    plugin = find_plugins().types[kind]
+    return plugin.make(name, plugin.settings())
+
+
 def make_chain(
-    name: str, names: Sequence[str], checkers: Mapping[str, IChecker], cache: VerdictCache
+    name: str,
+    names: Sequence[str],
+    checkers: Mapping[str, IChecker],
+    cache: VerdictCache,
+    revoked: Revoked | None = None,
 ) -> Chain:
     """A chain of the checkers ``names`` (names or URLs), which ``checkers`` holds.
 
-    ``name`` is unique among the chains that share ``cache``.
+    ``name`` is unique among the chains that share ``cache``. ``revoked`` knows tokens that count no
+    more.
     """
     # Of a URL only the scheme: the rest may hold a secret, or the name of a user.
     labels = [each[: each.find("://") + 3] if "://" in each else each for each in names]
-    return Chain(name, [checkers[each] for each in names], cache, labels)
+    # A chain of that name may come back, with other checkers: it does not believe what these said.
+    scope = repr((name, *names))
+    return Chain(name, [checkers[each] for each in names], cache, labels, revoked, scope)
 
 
 def reload_checkers(checkers: Mapping[str, IChecker]) -> bool:

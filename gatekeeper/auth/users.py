@@ -55,23 +55,26 @@ class ConfiguredUsers:
 
 
 class Directory(Protocol):
-    """What operators have made, as far as checkers need it; ``loaded`` once it is known.
+    """What operators have made, as far as checkers need it.
 
-    Users are found by service and name, keys by id, revocations by digest. Mappings do not change:
-    after a change there are others.
+    The mappings do not change: after a change there are others.
     """
 
     @property
-    def loaded(self) -> bool: ...
+    def loaded(self) -> bool:
+        """Whether the rest is known."""
 
     @property
-    def users(self) -> Mapping[tuple[str, str], StoredUser]: ...
+    def users(self) -> Mapping[tuple[str, str], StoredUser]:
+        """The users by service and name."""
 
     @property
-    def keys(self) -> Mapping[str, StoredKey]: ...
+    def keys(self) -> Mapping[str, StoredKey]:
+        """The keys by id."""
 
     @property
-    def revocations(self) -> Mapping[str, Revocation]: ...
+    def revocations(self) -> Mapping[str, Revocation]:
+        """The revocations by digest."""
 
 
 class IUsesDirectory(Interface):

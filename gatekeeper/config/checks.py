@@ -16,7 +16,7 @@ from gatekeeper.config.messages import path_of, suggestion
 from gatekeeper.config.metering import meter_problems
 from gatekeeper.config.model import Demo, Listener, Management, Section, Service
 from gatekeeper.config.needs import unmet_needs
-from gatekeeper.config.values import Address, check_name, parse_bind
+from gatekeeper.config.values import Address, check_name, is_network_bind, parse_bind
 from gatekeeper.errors import ConfigurationError, Problem
 
 #: Keys of listeners that not all of them have, and the roles of those that do.
@@ -69,15 +69,25 @@ def cross_check(
     yield from _keys_of_another_role(tables.listeners)
     yield from _missing_keys(tables.listeners)
     yield from _callers_with_tokens(tables.listeners)
-    yield from _unknown_listeners(tables)
-    yield from _unusable_checkers(tables, types)
-    yield from unmet_needs(tables.listeners, tables.services, checkers)
-    yield from _conflicting_services(tables)
-    yield from _actions_beside_others(tables.services)
-    yield from _http2_to_nowhere(tables.services)
+    yield from check_services(tables, types, checkers)
+    yield from conflicting_services(tables)
     yield from meter_problems(raw.get("services"))
     yield from _open_management(tables.management)
     yield from _demo_without_users(tables)
+
+
+def check_services(
+    tables: Drafts, types: CheckerTypes, checkers: Mapping[str, CheckerTable]
+) -> Iterator[Problem]:
+    """What is wrong between services and what they name: listeners, checkers; not each other.
+
+    For the parameters see :func:`cross_check`.
+    """
+    yield from _unknown_listeners(tables)
+    yield from _unusable_checkers(tables, types)
+    yield from unmet_needs(tables.listeners, tables.services, checkers)
+    yield from _actions_beside_others(tables.services)
+    yield from _http2_to_nowhere(tables.services)
 
 
 def _section(model: type[Table], raw: Mapping[str, Any], key: str) -> list[Draft[Table]]:
@@ -108,7 +118,7 @@ def _repeated_addresses(tables: Drafts) -> Iterator[Problem]:
     bound += [(f"{path}.origin", item.origin) for path, item in sound(tables.demo, "origin")]
     first: dict[Address, str] = {}
     for path, text in bound:
-        if text == "none" or (address := parse_bind(text)).port == 0:
+        if not is_network_bind(text) or (address := parse_bind(text)).port == 0:
             continue
         if address.host == "localhost":
             address = address._replace(host="127.0.0.1")
@@ -214,7 +224,8 @@ def _unusable_url(path: str, url: str, types: CheckerTypes) -> Iterator[Problem]
             yield Problem(f"{path}.{problem.path}" if problem.path else path, problem.message)
 
 
-def _conflicting_services(tables: Drafts) -> Iterator[Problem]:
+def conflicting_services(tables: Drafts) -> Iterator[Problem]:
+    """Services that would be found at the same place; the earlier one may stay."""
     gateways = {
         listener.name
         for _, listener in sound(tables.listeners, "name", "role")
@@ -253,7 +264,8 @@ def _http2_to_nowhere(services: list[Draft[Service]]) -> Iterator[Problem]:
 
 def _open_management(management: list[Draft[Management]]) -> Iterator[Problem]:
     for path, table in sound(management, "bind", "auth"):
-        if table.auth == "none" and table.bind != "none" and not parse_bind(table.bind).loopback:
+        is_open = table.auth == "none" and is_network_bind(table.bind)
+        if is_open and not parse_bind(table.bind).loopback:
             message = "`none` is for a loopback address only; change it, or `management.bind`"
             yield Problem(f"{path}.auth", message)
 

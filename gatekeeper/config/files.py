@@ -25,7 +25,12 @@ def check_files(raw: Mapping[str, Any]) -> Iterator[Problem]:
             path = f"listeners[{i}].tls"
             yield from _tls(draft(TLS, table, path))
             yield from _pairs(drafts(Certificate, table.get("sni"), f"{path}.sni"))
-    services = drafts(Service, raw.get("services"), "services")
+    yield from check_service_files(drafts(Service, raw.get("services"), "services"))
+
+
+def check_service_files(services: Iterable[Draft[Service]]) -> Iterator[Problem]:
+    """What is wrong with the files of services; their paths are absolute."""
+    services = list(services)
     for path, service in sound(services, "ca_file"):
         yield from _unreadable(f"{path}.ca_file", service.ca_file)
     for path, service in sound(services, "actions_file"):

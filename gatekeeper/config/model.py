@@ -12,7 +12,15 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    WithJsonSchema,
+)
 
 from gatekeeper.config import values
 from gatekeeper.config.checkers import CheckerTable
@@ -45,6 +53,10 @@ JsonPaths = Annotated[
     BeforeValidator(values.one_or_more),
     AfterValidator(values.check_json_paths),
     Words("path or list of paths"),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
+        mode="validation",
+    ),
 ]
 Amount = Annotated[Decimal, BeforeValidator(values.exact_amount), Words("number")]
 ModelName = Annotated[str, AfterValidator(values.check_model_name)]
@@ -86,14 +98,23 @@ class Cache(Section):
 class Management(Section):
     """The operator's own listener: health, and the management API."""
 
-    bind: Annotated[str, AfterValidator(values.check_bind_or_none), Words("address:port")] = Field(
+    bind: Annotated[
+        str, AfterValidator(values.check_management_bind), Words("address:port")
+    ] = Field(
         default="127.0.0.1:6668",
-        description="Where `/healthz`, `/readyz` and `/metrics` answer; `none` for nowhere.",
+        description="Where the management API, `/healthz`, `/readyz` and `/metrics` answer: an "
+        "address, `unix:/run/gatekeeper/management.sock` for a unix socket, or `none` for nowhere.",
+    )
+    socket_mode: Annotated[str, AfterValidator(values.check_mode), Words("permissions")] = Field(
+        default="0600",
+        description="Permissions of the unix socket: who may open it is an operator, and needs no "
+        "token. `0660` lets its group in.",
     )
     auth: Literal["token", "none"] = Field(
         default="token",
         description="Who may call the management API: `token`, who presents the token that is "
-        "made in `state_dir`; `none`, everybody, which only a loopback address may be.",
+        "made in `state_dir`; `none`, everybody, which only a loopback address may be. Not for a "
+        "unix socket.",
     )
     metrics: Literal["token", "open"] = Field(
         default="token",

@@ -103,9 +103,40 @@ def check_bind(text: str) -> str:
     return text
 
 
-def check_bind_or_none(text: str) -> str:
-    """As :func:`check_bind`, or ``none``."""
-    return text if text == "none" else check_bind(text)
+def check_management_bind(text: str) -> str:
+    """As :func:`check_bind`, or ``none``, or ``unix:`` and the absolute path of a socket."""
+    path = unix_path(text)
+    if path is None:
+        return text if text == "none" else check_bind(text)
+    if not path.startswith("/") or "\0" in path or len(path.encode("utf-8", "replace")) > 100:
+        raise ValueError("`unix:` must be followed by an absolute path of at most 100 bytes")
+    return text
+
+
+def unix_path(bind: str) -> str | None:
+    """The path in ``unix:/path``; None where it is no such thing."""
+    return bind[5:] if bind.startswith("unix:") else None
+
+
+def is_network_bind(bind: str) -> bool:
+    """Whether the management's ``bind`` is an address that :func:`parse_bind` understands."""
+    return bind != "none" and unix_path(bind) is None
+
+
+def parse_mode(text: str) -> int:
+    """The permissions of a file in octal digits, for its owner and group only."""
+    if not re.fullmatch(r"0?[0-7]{3}", text):
+        raise ValueError("must be permissions in octal digits: `0600`, or `0660`")
+    mode = int(text, 8)
+    if mode & 0o117 or not mode & 0o200:
+        raise ValueError("must let the owner read and write, perhaps the group: `0600`, `0660`")
+    return mode
+
+
+def check_mode(text: str) -> str:
+    """Permissions that :func:`parse_mode` understands, as they are."""
+    parse_mode(text)
+    return text
 
 
 def parse_host(text: str) -> str:
@@ -278,7 +309,9 @@ def check_field_name(text: str) -> str:
 
 
 def one_or_more(value: Any) -> Any:
-    """A string that stands for a list of one; anything else as it is."""
+    """A string that stands for a list of one; a list, or anything else, as it is."""
+    if isinstance(value, list):
+        return tuple(value)
     return (value,) if isinstance(value, str) else value
 
 

@@ -23,7 +23,8 @@ from gatekeeper.golem.files import definition_files, read_file
 #: The checker that knows the users of all services that were defined so.
 CHECKER: Final = "golem"
 
-_SERVICE_FIELDS: Final = {
+#: Keys of the service's table, and the fields of a definition that they come from.
+SERVICE_FIELDS: Final = {
     "name": "name",
     "description": "description",
     "from": "from",
@@ -117,7 +118,7 @@ def expand(tree: Mapping[str, Any]) -> Expansion:
     for number, (file, _) in enumerate(found, len(services)):
         path = f"services[{number}]"
         places[path] = str(file)
-        for key, field in _SERVICE_FIELDS.items():
+        for key, field in SERVICE_FIELDS.items():
             places[f"{path}.{key}"] = f"{file}: {field}"
     for number, (file, definition, address) in enumerate(gateways.values(), len(listeners)):
         encrypted = address in definition.bind_https
@@ -127,7 +128,10 @@ def expand(tree: Mapping[str, Any]) -> Expansion:
         places[f"{path}.tls.certificate"] = f"{file}: cert.path"
         places[f"{path}.tls.key"] = f"{file}: cert.keyPath"
     copy["services"] = [*services, *(service_table(definition) for _, definition in found)]
-    copy["listeners"] = [*listeners, *map(_listener, gateways.values())]
+    copy["listeners"] = [
+        *listeners,
+        *(listener_table(definition, address) for _, definition, address in gateways.values()),
+    ]
     checkers = tree.get("checkers", {})
     if found and isinstance(checkers, dict):
         copy["checkers"] = {CHECKER: {"type": "basic"}, **checkers}
@@ -145,8 +149,8 @@ def _gateways(
     return gateways
 
 
-def _listener(gateway: tuple[Path, Definition, str]) -> dict[str, Any]:
-    _, definition, address = gateway
+def listener_table(definition: Definition, address: str) -> dict[str, Any]:
+    """One of the definition's addresses as a table of ``listeners`` in a configuration."""
     table: dict[str, Any] = {"name": listener_name(address), "role": "gateway", "bind": address}
     if address in definition.bind_https and definition.certificate is not None:
         path, key_path = definition.certificate

@@ -14,6 +14,7 @@ from gatekeeper.auth.cache import VerdictCache
 from gatekeeper.auth.chain import Chain
 from gatekeeper.auth.interfaces import IChecker
 from gatekeeper.auth.registry import make_chain
+from gatekeeper.auth.revoked import Revoked
 from gatekeeper.config.model import Listener
 from gatekeeper.config.values import parse_network
 from gatekeeper.management.nevermined_dialect import REQUESTED_URL, NeverminedDialect
@@ -48,6 +49,7 @@ class IntrospectionService(SiteService):
     :param listener: its settings; it names at least one checker.
     :param checkers: all that there are, by name or URL; they stay the caller's.
     :param cache: where verdicts are kept.
+    :param revoked: knows tokens that count no more.
     """
 
     def __init__(
@@ -56,12 +58,13 @@ class IntrospectionService(SiteService):
         listener: Listener,
         checkers: Mapping[str, IChecker],
         cache: VerdictCache,
+        revoked: Revoked | None = None,
     ) -> None:
         name = f"Introspection {listener.name}"
         super().__init__(
             name, listening, self._root, IntrospectionRequest, most=_CONNECTIONS, head=_HEAD
         )
-        self._nevermined, self._oauth = make_dialects(listener, checkers, cache)
+        self._nevermined, self._oauth = make_dialects(listener, checkers, cache, revoked)
         self.listener_name = listener.name
         self._trusted = [parse_network(network) for network in listener.trusted_peers]
 
@@ -77,7 +80,10 @@ class IntrospectionService(SiteService):
 
 
 def make_dialects(
-    listener: Listener, checkers: Mapping[str, IChecker], cache: VerdictCache
+    listener: Listener,
+    checkers: Mapping[str, IChecker],
+    cache: VerdictCache,
+    revoked: Revoked | None = None,
 ) -> tuple[NeverminedDialect, OAuthDialect]:
     """What answers on a listener; for the parameters see :class:`IntrospectionService`."""
     name, tokens, callers = listener.name, listener.checkers or (), listener.callers
@@ -88,7 +94,7 @@ def make_dialects(
     }
 
     def chain(kind: str, names: Sequence[str]) -> Chain:
-        return make_chain(f"introspection:{name}:{kind}", names, checkers, cache)
+        return make_chain(f"introspection:{name}:{kind}", names, checkers, cache, revoked)
 
     nevermined = NeverminedDialect(
         name, list(access_tokens.values()), chain("access-tokens", list(access_tokens))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any, Final, NoReturn, TypeVar
 from urllib.parse import parse_qsl, unquote_to_bytes
@@ -23,6 +24,7 @@ M = TypeVar("M", bound=BaseModel)
 
 _DEEPEST: Final = 20
 _MOST_PARAMETERS: Final = 32
+_EXACT: Final = 2.0**53  # below it a float tells every whole number
 
 #: Errors of what has the right shape and cannot be used: the schema does not tell them.
 _SEMANTIC: Final = frozenset({"value_error"})
@@ -35,10 +37,9 @@ def read_body(request: IRequest, model: type[M], *, untyped: bool) -> M:
 
     :raises Refusal: 415, 400, or 422 where it fits the schema and is of no use.
     """
-    content = read_content(request, untyped=untyped)
-    parse_json(content)
+    document = json.dumps(read_document(request, untyped=untyped))
     try:
-        return model.model_validate_json(content, strict=True, by_alias=True, by_name=False)
+        return model.model_validate_json(document, strict=True, by_alias=True, by_name=False)
     except ValidationError as error:
         raise invalid(error, model) from None
 
@@ -72,7 +73,10 @@ def parse_json(content: bytes) -> Any:
     """
     try:
         value = json.loads(
-            content.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant
+            content.decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_constant=_no_constant,
+            parse_float=_number,
         )
         _check(value, _DEEPEST)
     except RecursionError:
@@ -175,6 +179,14 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise ValueError("a key stands twice in one object")
     return found
+
+
+def _number(text: str) -> int | float:
+    """A number with a point or an exponent: 5.0 is a whole number, as JSON Schema has it."""
+    number = float(text)
+    if abs(number) > sys.float_info.max:
+        raise ValueError("a number is too large")
+    return int(number) if number.is_integer() and abs(number) < _EXACT else number
 
 
 def _no_constant(_: str) -> NoReturn:

@@ -8,7 +8,9 @@ Nothing here imports the reactor before the service starts.
 
 from __future__ import annotations
 
+import os
 import socket
+import stat
 from collections.abc import Callable
 from http import HTTPStatus
 from io import BytesIO
@@ -139,7 +141,8 @@ class SiteService(Service):
     """Serves a site on a socket that listens already.
 
     ``make_resource`` is called when the service starts, with the reactor: what it imports may
-    import the reactor. ``address`` is where the site listens (IP address and port).
+    import the reactor. ``address`` is where the site listens (IP address and port), ``file`` is
+    the unix socket if it is one.
     """
 
     _log = Logger()
@@ -155,7 +158,9 @@ class SiteService(Service):
         head: int = 4096,
     ) -> None:
         self.setName(name)
-        self.address: tuple[str, int] = listening.getsockname()[:2]
+        name = listening.getsockname()
+        self.file = name if isinstance(name, str) else None
+        self.address: tuple[str, int] = ("", 0) if self.file is not None else name[:2]
         self._listening = listening
         self._make_resource = make_resource
         self._request_factory = request_factory
@@ -177,16 +182,28 @@ class SiteService(Service):
             head=self._head,
         )
         site.noisy = False
-        self._port = IReactorSocket(reactor).adoptStreamPort(
-            self._listening.fileno(),
-            self._listening.family,
-            site,  # type: ignore[arg-type]
-        )
+        self._port = self._adopt(IReactorSocket(reactor), site)
         self._listening.close()  # the reactor has its own handle
+        self._log.info("{name} listens on {where}", name=self.name, where=self.where)
+
+    def _adopt(self, reactor: IReactorSocket, site: Site) -> IListeningPort:
+        descriptor = self._listening.fileno()
+        if self.file is None:
+            return reactor.adoptStreamPort(descriptor, self._listening.family, site)
+        from twisted.internet.unix import Port
+
+        # What adoptStreamPort does, but that it lets everybody open the socket for a moment.
+        port: Any = Port._fromListeningDescriptor(reactor, descriptor, site)
+        port.mode = stat.S_IMODE(os.stat(self.file).st_mode)
+        port.startListening()
+        adopted: IListeningPort = port
+        return adopted
+
+    @property
+    def where(self) -> str:
+        """Where the site listens, in words."""
         host, port = self.address
-        self._log.info(
-            "{name} listens on {host}, port {port}", name=self.name, host=host, port=port
-        )
+        return f"{host}, port {port}" if self.file is None else self.file
 
     def stopService(self) -> Deferred[None]:
         """Accept no more connections."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -67,23 +68,31 @@ def register_traffic(
     is added to any of them later is shown, too.
     """
 
-    def requests() -> list[tuple[str, RequestStats]]:
-        unrouted = [(NO_SERVICE, listener.door.stats) for listener in listeners]
-        return [(route.name, route.stats) for route in assembly.routes] + unrouted
-
-    def chains() -> list[tuple[str, ChainStats]]:
-        introspecting = [
-            (service.listener_name, chain.stats)
-            for service in introspection
-            for chain in service.chains
-        ]
-        routes = [(route.name, route.chain) for route in assembly.routes]
-        return [(name, chain.stats) for name, chain in routes if chain] + introspecting
-
     for collector in (
-        RequestCollector(requests, plane.live),
+        RequestCollector(partial(request_stats, assembly, listeners), plane.live),
         ConnectionCollector(connections, lambda: (listener.door.name for listener in listeners)),
-        AuthCollector(chains, cache, zones),
+        AuthCollector(partial(chain_stats, assembly, introspection), cache, zones),
         UpstreamCollector(lambda: assembly.pools),
     ):
         registry.register(collector)
+
+
+def request_stats(
+    assembly: Assembly, listeners: Sequence[Listener]
+) -> list[tuple[str, RequestStats]]:
+    """What was counted of requests, with the services' names."""
+    unrouted = [(NO_SERVICE, listener.door.stats) for listener in listeners]
+    return [(route.name, route.stats) for route in assembly.routes] + unrouted
+
+
+def chain_stats(
+    assembly: Assembly, introspection: Sequence[IntrospectionService]
+) -> list[tuple[str, ChainStats]]:
+    """What chains have decided, with the names of services, or of listeners."""
+    introspecting = [
+        (service.listener_name, chain.stats)
+        for service in introspection
+        for chain in service.chains
+    ]
+    routes = [(route.name, route.chain) for route in assembly.routes]
+    return [(name, chain.stats) for name, chain in routes if chain] + introspecting

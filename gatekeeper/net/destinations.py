@@ -23,19 +23,42 @@ from gatekeeper.net.addresses import (
 Ports: TypeAlias = set[int | None]  # None is any port
 
 
+class OwnAddresses:
+    """The addresses and ports that this process listens on now, as the sockets say."""
+
+    def __init__(self, addresses: Iterable[tuple[str, int]] = ()) -> None:
+        self._by_port: defaultdict[int, list[Address]] = defaultdict(list)
+        for address in addresses:
+            self.add(address)
+
+    def add(self, address: tuple[str, int]) -> None:
+        """One more."""
+        host, port = address
+        self._by_port[port].append(parse_address(host))
+
+    def remove(self, address: tuple[str, int]) -> None:
+        """Nobody listens there any more."""
+        host, port = address
+        self._by_port[port].remove(parse_address(host))
+
+    def at(self, port: int) -> list[Address]:
+        """Those with this port."""
+        return self._by_port.get(port, [])
+
+
 class DestinationPolicy:
     """A listener's ``allow`` rules.
 
     ``own_addresses`` are the addresses and ports that this process listens on (all listeners),
-    as the sockets say. Going there is going round in circles or past the listeners' checks, so
-    only a rule with exactly this address and port allows it. ``local`` tells whether an address is
-    this machine's own.
+    as the sockets say; they may change. Going there is going round in circles or past the
+    listeners' checks, so only a rule with exactly this address and port allows it. ``local`` tells
+    whether an address is this machine's own.
     """
 
     def __init__(
         self,
         rules: Iterable[AllowRule],
-        own_addresses: Iterable[tuple[str, int]],
+        own_addresses: OwnAddresses | Iterable[tuple[str, int]],
         local: Callable[[Address], bool] = is_local,
     ) -> None:
         self._anywhere: Ports = set()
@@ -44,9 +67,11 @@ class DestinationPolicy:
         self._networks: defaultdict[Network, Ports] = defaultdict(set)
         for rule in rules:
             self._ports_of(rule).add(rule.port)
-        self._own: defaultdict[int, list[Address]] = defaultdict(list)
-        for host, port in own_addresses:
-            self._own[port].append(parse_address(host))
+        self._own = (
+            own_addresses
+            if isinstance(own_addresses, OwnAddresses)
+            else OwnAddresses(own_addresses)
+        )
         self._local = local
 
     def check_name(self, host: str, port: int) -> str:
@@ -117,7 +142,7 @@ class DestinationPolicy:
 
     def _is_own(self, address: Address, port: int) -> bool:
         """Whether one of our own listeners is there, and no rule wants to go just there."""
-        bound = self._own.get(port)
+        bound = self._own.at(port)
         if not bound or port in self._networks.get(ipaddress.ip_network(address), ()):
             return False
         if address.is_unspecified or address in bound:

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, DeferredLock, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
@@ -81,6 +81,8 @@ class Flusher:
         self._retry_at = 0.0
         self._given_up = False
         self._ended: Deferred[Any] = succeed(None)
+        self._one_at_a_time = DeferredLock()
+        self._asked: list[Deferred[bool]] = []
         self._loop = LoopingCall(self._tick)
         self._loop.clock = clock
         self._up_to_date_at = clock.seconds()
@@ -102,6 +104,19 @@ class Flusher:
         """Begin flushing, the first time after one interval."""
         self._up_to_date_at = self._clock.seconds()
         self._ended = self._loop.start(self._interval, now=False)
+
+    def flush_now(self) -> Deferred[bool]:
+        """Move what is in the journal by now into the store; whether it is there. Never fails.
+
+        While the store does not take usage it is not asked more often than otherwise.
+        """
+        if self._clock.seconds() < self._retry_at:
+            return succeed(False)
+        waiter: Deferred[bool] = Deferred()
+        self._asked.append(waiter)
+        if len(self._asked) == 1:  # who asks while one runs shares the one after it
+            self._flush()
+        return waiter
 
     def stop(self, timeout: float = 10.0) -> Deferred[int]:
         """Flush once more, and fire within ``timeout`` seconds with how many records remain.
@@ -136,10 +151,11 @@ class Flusher:
         return self._flush() if self._clock.seconds() >= self._retry_at else None
 
     def _flush(self) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._write_all())
+        return self._one_at_a_time.run(lambda: Deferred.fromCoroutine(self._write_all()))
 
     async def _write_all(self) -> None:
         """Write what waits now, segment after segment. Never fails."""
+        asked, self._asked = self._asked, []
         try:
             await self._write_closed()
             # Only now: while the store is away, nothing is closed but what is big enough.
@@ -149,6 +165,8 @@ class Flusher:
                 self._up_to_date_at = self._clock.seconds()
         except Exception as error:  # Whatever it is, the loop goes on and the batch is kept.
             self._failed(error)
+        for waiter in asked:
+            waiter.callback(not self._given_up and self.failing_since is None)
 
     async def _write_closed(self) -> None:
         # Not "until nothing waits": under load there is always something new.

@@ -130,8 +130,8 @@ def test_equal_passwords_are_checked_once_at_a_time(threads: ManualThreads) -> N
 
 def test_services_are_kept_apart(threads: ManualThreads) -> None:
     class OneService:
-        def find(self, service: str, user: str) -> str | None:
-            return ALICE if service == "acme" else None
+        def find(self, service: str, user: str) -> KnownUser | None:
+            return KnownUser(ALICE) if service == "acme" else None
 
     checker = make(threads, OneService())
     here = ask(checker, basic("alice", "wonderland"))

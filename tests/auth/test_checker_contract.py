@@ -43,6 +43,7 @@ from gatekeeper.auth.introspection import IntrospectionChecker, IntrospectionSet
 from gatekeeper.auth.jwe import TokenCipher
 from gatekeeper.auth.jwks import FileKeys
 from gatekeeper.auth.jwt import JwtChecker, JwtSettings
+from gatekeeper.auth.key import KeyChecker, new_key
 from gatekeeper.auth.keyfile import KeyFile
 from gatekeeper.auth.metadata import MetadataClient
 from gatekeeper.auth.null import NullChecker
@@ -51,6 +52,8 @@ from gatekeeper.auth.secret import SecretChecker
 from gatekeeper.auth.token_exchange import TokenExchangeChecker, TokenExchangeSettings
 from gatekeeper.auth.trust import TrustChecker
 from gatekeeper.auth.users import ConfiguredUsers, Decoys
+from gatekeeper.store.state import StoredKey
+from tests.auth.directories import FakeDirectory
 from tests.auth.http_peers import Asked, FakeHttp
 from tests.auth.signing import ISSUER, RSA, key_set, public, sign
 from tests.auth.support import (
@@ -174,6 +177,14 @@ def _grpc(threads: ManualThreads, directory: Path) -> Subject:
     return Subject(checker, good, (SECRET,), threads, decides=True)
 
 
+def _key(threads: ManualThreads, directory: Path) -> Subject:
+    key = new_key()
+    checker = KeyChecker("keys", lambda: NOW)
+    checker.use_directory(FakeDirectory(keys=[StoredKey(key.id, "", "alice", key.digest, NOW)]))
+    presented = f"Bearer {key.presented}".encode()
+    return Subject(checker, credentials(presented), (key.presented[-20:], key.digest), threads)
+
+
 def _client_certificate(threads: ManualThreads, directory: Path) -> Subject:
     checker = ClientCertificateChecker("mtls", ClientCertificateSettings(), lambda: NOW)
     shown = replace(credentials(), certificate=CERTIFICATE_OF_ALICE)
@@ -228,6 +239,7 @@ MAKERS: list[Callable[[ManualThreads, Path], Subject]] = [
     _null,
     _grpc,
     _client_certificate,
+    _key,
     _jwt,
     _introspection,
     _exchange,
@@ -286,7 +298,7 @@ SETTINGS = settings(
 
 def test_every_plugin_has_a_subject() -> None:
     found = find_plugins()
-    builtin = {"basic", "api-key", "access-token", "secret", "trust", "null", "grpc"}
+    builtin = {"basic", "api-key", "key", "access-token", "secret", "trust", "null", "grpc"}
     builtin |= {"client-certificate", "jwt", "introspection", "exchange"}
     assert set(found.types) | set(found.schemes) == builtin
     for plugin in {**found.types, **found.schemes}.values():

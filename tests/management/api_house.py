@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.task import Clock
+from zope.interface import implementer
 
 from gatekeeper.auth.hashing import HashingQueue
 from gatekeeper.config.model import Settings
@@ -24,7 +25,7 @@ from gatekeeper.management.status import Counts, ListenerState, Status
 from gatekeeper.management.token import OperatorToken
 from gatekeeper.state import Guard, State, View
 from gatekeeper.store.interface import RecordQuery, UsageQuery, UsageRow
-from gatekeeper.store.state import AuditEntry, Change, Snapshot
+from gatekeeper.store.state import AuditEntry, Change, IState, Snapshot
 from gatekeeper.usage.records import UsageRecord
 from tests.management.test_management import Answer, Client
 
@@ -62,6 +63,7 @@ class Threads:
         """Nothing to end."""
 
 
+@implementer(IState)
 class MemoryStore:
     """What the API asks of a store. ``away``: it does not answer."""
 
@@ -78,9 +80,14 @@ class MemoryStore:
 
     def snapshot(self) -> Deferred[Snapshot]:
         view = self.view
-        things = (view.services, view.users, view.keys, view.revocations)
         return self._answer(
-            lambda: Snapshot(view.version, *(tuple(each.values()) for each in things))
+            lambda: Snapshot(
+                view.version,
+                tuple(view.services.values()),
+                tuple(view.users.values()),
+                tuple(view.keys.values()),
+                tuple(view.revocations.values()),
+            )
         )
 
     def change(self, changes: Sequence[Change], entry: AuditEntry) -> Deferred[int]:
@@ -173,7 +180,7 @@ class House:
         token = OperatorToken(TOKEN) if actor == "token" else None
         gate = Gate(token, is_socket=actor == "socket")
         api = ManagementAPI(self.readiness, self.clock, managed=self.managed, gate=gate)
-        self.site = BoundedSite(api.resource(), BoundedRequest, Clock(), most=100_000, head=8192)
+        self.site = BoundedSite(api.resource(), BoundedRequest, Clock(), most=100_000, head=65536)
 
     def call(
         self,
@@ -186,13 +193,11 @@ class House:
         token: str | None = TOKEN,
         content_type: str | None = "application/json",
         host: str = "127.0.0.1:6668",
-        **query: object,
     ) -> Answer:
         """What is answered by now. ``document`` is sent as JSON, ``body`` as it is."""
         if body is None:
             body = b"" if document is None else json.dumps(document).encode()
-        target = path + ("?" + urlencode(query, doseq=True) if query else "")
-        lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", *fields]
+        lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", *fields]
         if token is not None:
             lines.append(f"Authorization: Bearer {token}")
         if body or method in ("POST", "PUT", "PATCH"):
@@ -203,7 +208,8 @@ class House:
 
     def get(self, path: str, **query: object) -> Any:
         """The document at ``path``."""
-        answer = self.call("GET", path, **query)
+        target = path + ("?" + urlencode(query, doseq=True) if query else "")
+        answer = self.call("GET", target)
         assert answer.status == 200, answer.body
         return answer.document
 

@@ -10,11 +10,13 @@ import json
 from io import BytesIO
 from typing import Any
 
+import pytest
 import requests
 import schemathesis
 import urllib3
 from hypothesis import HealthCheck, Phase, settings
-from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.adapters import HTTPAdapter
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 from twisted.logger import capturedLogs
 
 from gatekeeper.management.index import describe
@@ -23,32 +25,35 @@ from tests.auth.support import ALICE
 from tests.management.api_house import NOW, TOKEN, House, row
 from tests.management.test_management import Client, errors
 
-class InMemory(BaseAdapter):
-    """Carries requests to a house of the test's own, which begins anew with each request."""
 
-    def send(self, request: requests.PreparedRequest, **_: Any) -> requests.Response:  # type: ignore[override]
-        house = House()
-        populate(house)
-        body = request.body or b""
-        content = body.encode() if isinstance(body, str) else bytes(body)
-        lines = [f"{request.method} {request.path_url} HTTP/1.1", "Host: 127.0.0.1:6668"]
-        fields = {**request.headers, "Content-Length": str(len(content))}
-        lines += [f"{name}: {_text(value)}" for name, value in fields.items()]
-        raw = "\r\n".join(lines).encode("utf-8", "surrogateescape") + b"\r\n\r\n" + content
-        with capturedLogs() as events:
-            answered = Client(house.site).send(raw)
-        assert errors(events) == []
-        return response(request, answered)
+def send(self: HTTPAdapter, request: requests.PreparedRequest, **_: Any) -> requests.Response:
+    """Carry a request to a house of its own, in place of a connection."""
+    house = House()
+    populate(house)
+    body = request.body or b""
+    content = body.encode() if isinstance(body, str) else bytes(body)
+    lines = [f"{request.method} {request.path_url} HTTP/1.1", "Host: 127.0.0.1:6668"]
+    fields = {**request.headers, "Content-Length": str(len(content))}
+    lines += [f"{name}: {_text(value)}" for name, value in fields.items()]
+    raw = "\r\n".join(lines).encode("utf-8", "surrogateescape") + b"\r\n\r\n" + content
+    with capturedLogs() as events:
+        answered = Client(house.site).send(raw)
+    assert errors(events) == []
+    return response(self, request, answered)
 
-    def close(self) -> None:
-        """Nothing is open."""
+
+@pytest.fixture(autouse=True)
+def in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(HTTPAdapter, "send", send)
 
 
 def _text(value: Any) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else str(value)
 
 
-def response(request: requests.PreparedRequest, raw: bytes) -> requests.Response:
+def response(
+    adapter: HTTPAdapter, request: requests.PreparedRequest, raw: bytes
+) -> requests.Response:
     """What a client would make of it."""
     head, _, body = raw.partition(b"\r\n\r\n")
     status, *lines = head.decode("latin-1").split("\r\n")
@@ -59,7 +64,7 @@ def response(request: requests.PreparedRequest, raw: bytes) -> requests.Response
         version=11,
         preload_content=False,
     )
-    return HTTPAdapter().build_response(request, made)
+    return adapter.build_response(request, made)
 
 
 def populate(house: House) -> None:
@@ -91,15 +96,17 @@ schema = schemathesis.openapi.from_dict(describe("token"), config=CONFIGURATION)
 
 @schema.parametrize()
 @settings(
-    max_examples=25,
+    max_examples=15,
     derandomize=True,
     database=None,
     deadline=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-def test_requests_made_up(case: schemathesis.Case) -> None:
-    session = requests.Session()
-    session.mount("http://", InMemory())
+def test_requests_made_up(case: schemathesis.Case[Any]) -> None:
     fields = {"Authorization": f"Bearer {TOKEN}"}
-    case.call_and_validate(base_url="http://127.0.0.1:6668", session=session, headers=fields)
+    # Golem's programs get a 400 for what cannot be used, too.
+    excluded: list[Any] = [positive_data_acceptance] if case.path == "/services" else []
+    case.call_and_validate(
+        base_url="http://127.0.0.1:6668", headers=fields, excluded_checks=excluded
+    )

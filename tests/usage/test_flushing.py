@@ -521,3 +521,50 @@ class TestStopping:
         setup.settle()
         assert remaining == [1]
         assert setup.store.batches == []
+
+
+class TestFlushNow:
+    def test_what_was_used_is_in_the_store_then(self, setup: Setup) -> None:
+        setup.use("/a", "/b")
+        answers: list[bool] = []
+        setup.flusher.flush_now().addCallback(answers.append)
+        assert answers == []
+        setup.settle()
+        assert answers == [True]
+        assert sum(each.requests for each in setup.store.batches[0].counters.values()) == 2
+
+    def test_several_who_ask_while_one_runs_share_the_next(self, setup: Setup) -> None:
+        setup.store.hanging = True
+        setup.use("/a")
+        answers: list[bool] = []
+        setup.flusher.flush_now().addCallback(answers.append)
+        setup.settle()
+        setup.use("/b")
+        for _ in range(3):
+            setup.flusher.flush_now().addCallback(answers.append)
+        assert len(setup.store.batches) == 1
+        setup.store.answers.pop().callback(None)
+        setup.settle()
+        assert answers == [True]
+        assert len(setup.store.batches) == 2
+        setup.store.answers.pop().callback(None)
+        assert answers == [True] * 4
+
+    def test_it_does_not_run_beside_the_one_of_the_interval(self, setup: Setup) -> None:
+        setup.store.hanging = True
+        setup.use("/a")
+        setup.intervals()
+        setup.flusher.flush_now()
+        setup.settle()
+        assert len(setup.store.batches) == 1
+
+    def test_a_store_that_is_away_is_not_asked_more_often(self, setup: Setup) -> None:
+        setup.store.error = StoreError("away")
+        setup.use("/a")
+        answers: list[bool] = []
+        setup.flusher.flush_now().addCallback(answers.append)
+        setup.settle()
+        setup.flusher.flush_now().addCallback(answers.append)
+        setup.settle()
+        assert answers == [False, False]
+        assert len(setup.store.batches) == 1

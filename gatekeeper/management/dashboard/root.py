@@ -6,14 +6,29 @@ that the session stands for, and go on as any other.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource, Resource
 
+from gatekeeper.management.dashboard.numbers import Numbers
 from gatekeeper.management.dashboard.sessions import Sessions
+from gatekeeper.management.gate import Gate
+from gatekeeper.management.token import OperatorToken
 
 _OURS: Final = b"dashboard"
+
+
+class Parts(NamedTuple):
+    """What the dashboard is made of.
+
+    ``gate`` tells who may see the numbers; ``token`` is what is to be presented at log-in, None:
+    nobody has to log in.
+    """
+
+    gate: Gate
+    token: OperatorToken | None
+    numbers: Numbers
 
 
 class Root(Resource):

@@ -103,7 +103,7 @@ class Sessions:
 
 def cookie_name(request: IRequest) -> bytes:
     """The name of our cookie. A host's ports share their cookies, so it has the port in it."""
-    return b"gatekeeper-%d" % request.getHost().port
+    return b"gatekeeper-%d" % getattr(request.getHost(), "port", 0)
 
 
 def _presented(request: IRequest) -> bytes:

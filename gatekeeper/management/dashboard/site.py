@@ -19,6 +19,7 @@ from http import HTTPStatus
 from typing import Final
 
 from klein import Klein
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
@@ -30,6 +31,7 @@ from gatekeeper.management.answers import answer, refuse, write
 from gatekeeper.management.dashboard.attempts import Attempts
 from gatekeeper.management.dashboard.files import File, load_files
 from gatekeeper.management.dashboard.numbers import Numbers
+from gatekeeper.management.dashboard.root import Parts, Root
 from gatekeeper.management.dashboard.sessions import LONGEST, Sessions, cookie_name
 from gatekeeper.management.gate import Gate
 from gatekeeper.management.token import OperatorToken
@@ -176,6 +178,12 @@ class Dashboard:
         """500: our fault, told to the log."""
         self._log.failure("The dashboard failed", failure)
         return refuse(request, Refusal("internal_error", "See the log.", status=500))
+
+
+def mount(api: IResource, parts: Parts, clock: IReactorTime) -> IResource:
+    """The root of a site that is ``api`` with the dashboard beside it."""
+    dashboard = Dashboard(parts.gate, parts.token, parts.numbers, clock.seconds)
+    return Root(api, dashboard.resource(), dashboard.sessions)
 
 
 def _send(request: IRequest, file: File) -> bytes:

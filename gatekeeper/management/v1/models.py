@@ -17,6 +17,7 @@ from pydantic import (
     Field,
     WithJsonSchema,
 )
+from pydantic_core import PydanticCustomError
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -71,8 +72,8 @@ def _decimal(value: Any) -> Any:
     """A number in a query, in plain digits."""
     if not isinstance(value, str):
         return value
-    if not re.fullmatch(r"[0-9]{1,15}", value):
-        raise ValueError("must be a number in decimal digits")
+    if not re.fullmatch(r"[0-9]{1,18}", value):
+        raise PydanticCustomError("int_parsing", "must be a whole number")
     return int(value)
 
 
@@ -93,7 +94,9 @@ Time = Annotated[
     AfterValidator(_check_time),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
-Number = Annotated[int, BeforeValidator(_decimal)]
+
+#: Makes a number of a parameter of a query.
+DECIMAL: Final = BeforeValidator(_decimal)
 UserName = Annotated[
     str,
     Field(min_length=1, max_length=128, pattern=r"^[^:\x00-\x1f\x7f-\x9f]+$"),
@@ -114,7 +117,9 @@ Origin = Literal["configuration", "api"]
 class Listing(Document):
     """Which part of a list."""
 
-    limit: Annotated[Number, Field(ge=1, le=1000, description="So many items at the most.")] = 100
+    limit: Annotated[
+        int, Field(ge=1, le=1000, description="So many items at the most."), DECIMAL
+    ] = 100
     after: Annotated[
         str, Field(max_length=512, description="Only what comes after this: `next` of an answer.")
     ] = ""

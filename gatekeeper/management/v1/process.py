@@ -10,7 +10,7 @@ from pydantic import Field
 from gatekeeper.management.operations import Call, Table
 from gatekeeper.management.redaction import redact
 from gatekeeper.management.status import Health
-from gatekeeper.management.v1.models import Document, Number, Time, write_time
+from gatekeeper.management.v1.models import DECIMAL, Document, Time, write_time
 
 table = Table("daemon")
 
@@ -42,11 +42,12 @@ class Change(Document):
 class AuditListing(Document):
     """Which part of the audit log."""
 
-    limit: Annotated[Number, Field(ge=1, le=1000, description="So many items at the most.")] = 100
-    before: Annotated[
-        Number | None,
-        Field(ge=1, le=2**53, description="Only what came before the change of this number."),
-    ] = None
+    limit: Annotated[
+        int, Field(ge=1, le=1000, description="So many items at the most."), DECIMAL
+    ] = 100
+    before: Annotated[int, Field(ge=1, le=2**53), DECIMAL] | None = Field(
+        default=None, description="Only what came before the change of this number."
+    )
 
 
 class AuditPage(Document):

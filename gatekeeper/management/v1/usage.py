@@ -14,7 +14,7 @@ from gatekeeper.errors import Problem
 from gatekeeper.http.fields import list_members
 from gatekeeper.management.operations import Call, Table, Text
 from gatekeeper.management.reading import unusable
-from gatekeeper.management.v1.models import Document, Number
+from gatekeeper.management.v1.models import DECIMAL, Document
 from gatekeeper.store.interface import RecordQuery, UsageQuery
 from gatekeeper.usage.formats import CsvFormat
 from gatekeeper.usage.report import (
@@ -33,7 +33,7 @@ T = TypeVar("T")
 _CSV: Final = "text/csv"
 _WHEN: Final = "`2031-05-01`, `2031-05-01T10:00Z`, or so long ago: `24h`, `7d`."
 
-Name = Annotated[str, Field(max_length=8192)]
+Name = Annotated[str, Field(max_length=512)]
 When = Annotated[str, Field(max_length=64)]
 
 
@@ -49,8 +49,12 @@ class _Filter(Document):
     timezone: When | None = Field(
         default=None, description="Days and times of this zone, such as `Europe/Berlin`; else UTC."
     )
-    limit: Annotated[Number, Field(ge=1, le=10_000, description="So many rows at the most.")] = 1000
-    offset: Annotated[Number, Field(ge=0, le=10_000_000, description="So many are left out.")] = 0
+    limit: Annotated[
+        int, Field(ge=1, le=10_000, description="So many rows at the most."), DECIMAL
+    ] = 1000
+    offset: Annotated[
+        int, Field(ge=0, le=10_000_000, description="So many are left out."), DECIMAL
+    ] = 0
 
 
 class UsageFilter(_Filter):

@@ -18,9 +18,9 @@ export class Chart {
   #numbers;
   #empty;
 
-  /** `caption` says what is shown; `format(value)` writes a value; `time(seconds)` a moment;
-   * `empty` is said as long as there is nothing to show; `bars`: stacked bars, `bars` seconds
-   * wide; else lines. */
+  /** `caption` says what is shown; `format(value)` writes a value, `time(seconds)` a moment and
+   * `tick(seconds)` one at the axis; `empty` is said as long as there is nothing to show;
+   * `bars`: stacked bars, `bars` seconds wide; else lines. */
   constructor(parent, options) {
     this.#options = options;
     this.#canvas = make("div", { className: "plot", role: "img" });
@@ -34,10 +34,11 @@ export class Chart {
     dark.addEventListener("change", () => this.#rebuild());
   }
 
-  /** Show lines [{name, values}] over `times` (seconds); null is a gap. */
+  /** Show lines [{name, values, colour}] over `times` (seconds); null is a gap. A line without a
+   * colour gets the one that its name has everywhere. */
   show(times, lines) {
     this.#times = times;
-    this.#lines = lines;
+    this.#lines = coloured(lines);
     const nothing = times.length < 2 || !lines.length;
     this.#empty.hidden = !nothing;
     for (const part of [this.#canvas, this.#legend, this.#numbers]) part.hidden = nothing;
@@ -69,7 +70,7 @@ export class Chart {
     const grid = style.getPropertyValue("--line");
     const { bars, format } = this.#options;
     const series = this.#lines.map((line, index) => {
-      const colour = style.getPropertyValue(`--colour-${index}`);
+      const colour = style.getPropertyValue(`--colour-${line.colour}`);
       return bars
         ? { label: line.name, stroke: colour, fill: colour, width: 0, points: { show: false },
             paths: uPlot.paths.bars({ size: [0.8, 60] }) }
@@ -78,6 +79,7 @@ export class Chart {
     });
     const axis = { stroke: ink, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid, width: 1 } };
     this.#plot = new uPlot({
+      tzDate: bars ? (seconds) => uPlot.tzDate(new Date(seconds * 1e3), "Etc/UTC") : undefined,
       width: this.#width(),
       height: HEIGHT,
       legend: { show: false },
@@ -87,7 +89,7 @@ export class Chart {
         y: { range: (_, from, to) => [0, to > 0 ? to * 1.1 : 1] },
       },
       axes: [
-        { ...axis, space: 60 },
+        { ...axis, space: 60, values: (_, splits) => splits.map(this.#options.tick) },
         { ...axis, size: 64, values: (_, splits) => splits.map((value) => format(value)) },
       ],
       series: [{}, ...(bars ? series.reverse() : series)],
@@ -107,8 +109,8 @@ export class Chart {
   }
 
   #makeLegend() {
-    this.#legend.replaceChildren(...this.#lines.map((line, index) => make("li", {},
-      make("span", { className: `swatch colour-${index}` }), line.name, " ", make("output", {}))));
+    this.#legend.replaceChildren(...this.#lines.map((line) => make("li", {},
+      make("span", { className: `swatch colour-${line.colour}` }), line.name, " ", make("span", { className: "value" }))));
   }
 
   /** The values under the pointer, or the last ones. */
@@ -141,6 +143,22 @@ export class Chart {
     if (!before) this.#numbers.append(holder);
     else before.replaceChildren(table);
   }
+}
+
+const COLOURS = 5;
+const colours = new Map();
+
+/** The lines with their colours: what goes by one name has one colour, in every chart. */
+function coloured(lines) {
+  const taken = new Set(lines.map((line) => line.colour));
+  return lines.map((line) => {
+    if (line.colour !== undefined) return line;
+    if (!colours.has(line.name)) colours.set(line.name, colours.size % COLOURS);
+    let colour = colours.get(line.name);
+    for (let i = 0; taken.has(colour) && i < COLOURS; i += 1) colour = (colour + 1) % COLOURS;
+    taken.add(colour);
+    return { ...line, colour };
+  });
 }
 
 const written = (value, format) => (value === null || value === undefined ? "none" : format(value));

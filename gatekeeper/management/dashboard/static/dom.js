@@ -15,14 +15,24 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
+/** A field with its label before it. */
+export function labelled(text, field) {
+  return make("span", {}, make("label", { htmlFor: field.id }, text), " ", field);
+}
+
 /** Change an element's text, if it is another one: what is selected stays so, else. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Say something to those who cannot see what has changed, too. */
+const SAID_FOR = 10_000; // milliseconds
+let silence = 0;
+
+/** Say something for a while, also to those who cannot see what has changed. */
 export function say(text) {
   byId("said").textContent = text;
+  clearTimeout(silence);
+  silence = setTimeout(() => (byId("said").textContent = ""), SAID_FOR);
 }
 
 /** Ask before something is done that cannot be undone: whether to do it. */

@@ -9,7 +9,10 @@ import { Section } from "./section.js";
 import { Table } from "./table.js";
 
 const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
+const short = new Intl.DateTimeFormat("en-GB", { timeStyle: "short" });
+const hours = (seconds) => short.format(seconds * 1000);
 const time = (seconds) => clock.format(seconds * 1000);
+const tick = (seconds) => (seconds % 60 ? time : hours)(seconds);
 const wait = "Nothing yet: the lines begin with the next numbers.";
 
 export class Live {
@@ -22,14 +25,14 @@ export class Live {
     this.onNumbers = onNumbers;
     const [rate, latency, decisions] = this.#sections.map((section) => section.content);
     this.#rate = new Chart(rate, {
-      caption: "Requests per second that ended, by service", format: format.compact, time, empty: wait,
+      caption: "Requests per second that ended, by service", format: format.compact, time, tick, empty: wait,
     });
     this.#latency = new Chart(latency, {
       caption: "Duration of half of the requests, of 95 % and of 99 %, in the 30 s before",
-      format: format.duration, time, empty: wait,
+      format: format.duration, time, tick, empty: wait,
     });
     this.#decisions = new Chart(decisions, {
-      caption: "Verdicts per second", format: format.compact, time, empty: wait,
+      caption: "Verdicts per second", format: format.compact, time, tick, empty: wait,
     });
     this.#checkers = new Table({
       caption: "Who decided, since the start",

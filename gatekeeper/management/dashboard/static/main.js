@@ -51,9 +51,9 @@ function begin() {
   watch(2, () => exchanges.update());
   watch(5, () => health.update());
   watch(5, () => usage.update());
-  watch(10, () => users.update());
-  watch(10, () => keys.update());
-  watch(10, () => services.update());
+  watch(5, () => users.update());
+  watch(5, () => keys.update());
+  watch(5, () => services.update());
 }
 
 function end() {

@@ -9,6 +9,12 @@ const WINDOW = 30;
 /** Lines that a chart has at the most; what is left over is one more. */
 export const MOST_LINES = 5;
 
+/** What verdicts are told apart, with their colours. */
+const VERDICTS = { granted: 2, denied: 1, "in trouble": 3 };
+
+/** The colour of what has no name of its own. */
+const REST = 5;
+
 export class Looks {
   #looks = [];
 
@@ -38,22 +44,25 @@ export class Looks {
     const names = [...last.services.keys()].sort((a, b) => busy(b) - busy(a));
     return gather(names.map((name) => ({
       name: name || "(no service)",
+      colour: name ? undefined : REST,
       values: this.#rates((look) => look.services.get(name) ?? 0),
     })));
   }
 
   /** Decisions per second, by what was decided. */
   decisions() {
-    return ["granted", "denied", "in trouble"].map((name) => ({
+    return Object.entries(VERDICTS).map(([name, colour]) => ({
       name,
+      colour,
       values: this.#rates((look) => look.verdicts[name]),
     }));
   }
 
   /** Latencies in seconds below which 50, 95 and 99 percent of the requests stayed; or null. */
   latency(bounds) {
-    return [0.5, 0.95, 0.99].map((part) => ({
+    return [0.5, 0.95, 0.99].map((part, colour) => ({
       name: `p${part * 100}`,
+      colour,
       values: this.#looks.slice(1).map((look, index) => {
         let before = index;
         while (before > 0 && look.time - this.#looks[before].time < WINDOW) before -= 1;
@@ -89,16 +98,16 @@ export function quantile(bounds, counts, part) {
 
 /** The first lines, and one for the sum of the rest. */
 export function gather(lines) {
-  if (lines.length <= MOST_LINES + 1) return lines;
+  if (lines.length <= MOST_LINES) return lines;
   const rest = lines.slice(MOST_LINES);
   const values = rest[0].values.map((_, i) => sum(rest.map((line) => line.values[i] ?? 0)));
-  return [...lines.slice(0, MOST_LINES), { name: `${rest.length} others`, values }];
+  return [...lines.slice(0, MOST_LINES), { name: `${rest.length} others`, values, colour: REST }];
 }
 
 export const sum = (numbers) => numbers.reduce((a, b) => a + b, 0);
 
 function sumVerdicts(decisions) {
-  const sums = { granted: 0, denied: 0, "in trouble": 0 };
+  const sums = Object.fromEntries(Object.keys(VERDICTS).map((name) => [name, 0]));
   for (const { verdict, number } of decisions) {
     sums[verdict in sums ? verdict : "in trouble"] += number;
   }

@@ -1,25 +1,25 @@
 // Cached tokens: what was exchanged for a credential, and its revocation. They may be many, and are
-// secrets: they are fetched when somebody asks for them, and shown by their beginnings.
+// secrets, some of them: they are fetched when somebody asks for them, and the tokens are not shown.
 
 import { call, get, path } from "./api.js";
-import { confirm, make, say } from "./dom.js";
+import { confirm, labelled, make, say } from "./dom.js";
 import { Section, attempt } from "./section.js";
 import { Table } from "./table.js";
 
 const REVOKED = "0";
 const MOST = 500;
-const SHOWN = 8;
+const SHOWN = 40; // a fingerprint has 32
 
 export class Tokens {
   #section = new Section("tokens");
   #zones = "";
   #entries = [];
-  #select = make("select", {});
-  #find = make("input", { type: "search", autocomplete: "off", spellcheck: false });
+  #select = make("select", { id: "tokens-zone" });
+  #find = make("input", { id: "tokens-find", type: "search", autocomplete: "off", spellcheck: false });
   #none = make("p", { className: "empty" }, "No checker keeps tokens: none is of the type `exchange`.");
   #form;
   #table = new Table({
-    caption: "Credentials, by their beginnings, that a token or a revocation is kept for",
+    caption: "What a token or a revocation is kept for: credentials, by their fingerprints",
     columns: [
       { title: "Credential", value: (row) => shown(row.key) },
       { title: "State", value: (row) => (row.revoked ? "revoked" : "has a token") },
@@ -37,8 +37,7 @@ export class Tokens {
   constructor() {
     const button = make("button", { type: "submit" }, "Show");
     this.#form = make("form", { className: "choices" },
-      make("label", {}, "Of the zone ", this.#select),
-      make("label", {}, "that begin with ", this.#find), button);
+      labelled("Of the zone", this.#select), labelled("that begin with", this.#find), button);
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.update();

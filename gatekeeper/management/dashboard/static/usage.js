@@ -8,8 +8,11 @@ import { gather, sum } from "./rates.js";
 import { Section } from "./section.js";
 
 const MOST_ROWS = 10_000;
-const hours = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short" });
-const days = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeZone: "UTC" });
+const UTC = { timeZone: "UTC" };
+const hours = new Intl.DateTimeFormat("en-GB", { ...UTC, dateStyle: "medium", timeStyle: "short" });
+const days = new Intl.DateTimeFormat("en-GB", { ...UTC, dateStyle: "medium" });
+const hourTicks = new Intl.DateTimeFormat("en-GB", { ...UTC, timeStyle: "short" });
+const dayTicks = new Intl.DateTimeFormat("en-GB", { ...UTC, day: "numeric", month: "short" });
 
 export class Usage {
   #section = new Section("usage");
@@ -77,6 +80,7 @@ export class Usage {
         caption: `Usage by ${step} (UTC): ${name}`,
         format: size ? format.bytes : format.compact,
         time: (seconds) => (step === "day" ? days : hours).format(seconds * 1000),
+        tick: (seconds) => (step === "day" || seconds % 86_400 === 0 ? dayTicks : hourTicks).format(seconds * 1000),
         empty: "Nothing was used in this time.",
         bars: step === "day" ? 86_400 : 3600,
       }) });

@@ -1,7 +1,7 @@
 // Users: what they have used, and whether they may go on.
 
 import { call, get, list, path } from "./api.js";
-import { byId, confirm, make, say } from "./dom.js";
+import { byId, confirm, labelled, make, say } from "./dom.js";
 import * as format from "./format.js";
 import { Section, attempt } from "./section.js";
 import { Table } from "./table.js";
@@ -39,14 +39,14 @@ export class Users {
     const select = make("select", { id: "users-service" }, make("option", { value: "" }, "all services"));
     select.addEventListener("change", () => this.update());
     this.#section.content.append(
-      make("form", { className: "choices" }, make("label", {}, "Of ", select)), this.#table.element);
+      make("form", { className: "choices" }, labelled("Of", select)), this.#table.element);
   }
 
   async update() {
     await this.#section.fill(async () => {
       const service = byId("users-service").value;
-      const query = new URLSearchParams(service ? { service } : {});
-      const { items, more } = await list(`v1/users?${query}`);
+      const query = service ? `?${new URLSearchParams({ service })}` : "";
+      const { items, more } = await list(`v1/users${query}`);
       const used = items.length ? await usage(service) : new Map();
       this.#table.update(
         items.map((user) => ({ ...user, used: used.get(JSON.stringify([user.service, user.name])) })), more);
