@@ -84,9 +84,13 @@ def create(
         return
     from gatekeeper.cli_management_output import show_one
 
+    if in_json(form):
+        show_one(form, made)
+        return
+    secret = made.pop("secret")
     show_one(form, made)
-    if form != "json":
-        click.echo("The secret is not shown again.", err=True)
+    click.echo("The secret, which is not shown again:")
+    click.echo(printable(secret))  # in one piece, however narrow the terminal is
 
 
 @key.command("list")

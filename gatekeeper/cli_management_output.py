@@ -78,7 +78,7 @@ def show_one(form: str | None, document: Mapping[str, Any]) -> None:
     if in_json(form):
         write_json(document)
     else:
-        show_lines((name, value) for name, value in document.items() if value not in _NOTHING)
+        show_lines((name, value) for name, value in document.items() if written(value))
 
 
 def show_lines(lines: Iterable[tuple[str, Any]]) -> None:
@@ -116,10 +116,9 @@ def written(value: Any) -> str:
             return printable(value) if found is None else f"{found[1]}Z"
         case list() if all(isinstance(item, str) for item in value):
             return printable(", ".join(value))
+        case dict():
+            value = {name: item for name, item in value.items() if item is not None}
     return json.dumps(value) if value else ""
-
-
-_NOTHING: Final[tuple[Any, ...]] = (None, "", [], {})
 
 
 def _is_number(value: Any) -> bool:

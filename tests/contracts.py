@@ -9,10 +9,9 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from eth_utils.crypto import keccak
-
 from gatekeeper.credits.abi import Type, encode
 from tests.anvil import BURNER, OWNER, Anvil
+from tests.ethereum import keccak
 from tests.npm import installed, run_node
 
 SOURCES: Final = "@nevermined-io/contracts@3.5.9"

@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 from gatekeeper.auth.interfaces import ABSTAIN, Deny, Grant, Unavailable, Verdict
 from gatekeeper.net.dialing import Dialer
 from gatekeeper.net.pool import Origin
+from gatekeeper.net.upstream import UpstreamConnection
 from tests.memory import HIGH_WATER, Peer, Server
 from tests.world import ALICE, GATEWAY, GUARDED, NOW, PROXY, World
 
@@ -307,6 +308,7 @@ class Traffic(RuleBasedStateMachine):
             assert len(origin._waiting) <= 3  # one for each connection that is made, two queued
             assert set(origin._idle) <= connections
             for connection in connections:
+                assert isinstance(connection, UpstreamConnection)
                 receiver = connection.receiver
                 if connection in origin._idle:
                     assert receiver is None

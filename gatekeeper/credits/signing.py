@@ -7,6 +7,7 @@ imported before a key is opened, which only the process does that burns.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, NoReturn
@@ -111,19 +112,35 @@ def open_key(key: Keyfile | Mnemonic) -> Signer:
 
     :raises KeyUnusableError: the key cannot be opened.
     """
-    try:
-        from eth_account import Account
-    except ImportError:
-        raise KeyUnusableError("signing needs `pip install gatekeeper[credits]`") from None
+    library = _library()
     if isinstance(key, Keyfile):
-        account = Account.from_key(_decrypt(key))
+        account = library.from_key(_decrypt(key))
     else:
-        Account.enable_unaudited_hdwallet_features()
+        library.enable_unaudited_hdwallet_features()
         try:
-            account = Account.from_mnemonic(" ".join(key.words.split()), key.passphrase, key.path)
+            account = library.from_mnemonic(" ".join(key.words.split()), key.passphrase, key.path)
         except Exception:  # of many kinds, and some of them quote the words
             raise KeyUnusableError("the words of the key, or its path, are not valid") from None
     return Signer(account.address, account.sign_transaction)
+
+
+def _library() -> Any:
+    """What opens keys, and signs.
+
+    One of the packages that come with it allows the whole process 100 000 nested calls when it is
+    imported. There is no stack for so many: a deeply nested JSON text would end the process.
+    """
+    limit = sys.getrecursionlimit()
+    try:
+        import py_ecc  # noqa: F401 - first of all, so that this is over at once
+
+        sys.setrecursionlimit(limit)
+        from eth_account import Account
+    except ImportError:
+        raise KeyUnusableError("signing needs `pip install gatekeeper[credits]`") from None
+    finally:
+        sys.setrecursionlimit(limit)
+    return Account
 
 
 def _decrypt(key: Keyfile) -> bytes:

@@ -7,7 +7,7 @@ other services holds for these. What is then found wrong is told with the file a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -58,7 +58,7 @@ class Expansion(NamedTuple):
 
 
 def read_directory(
-    directory: Path, server_names: tuple[str, ...] = ()
+    directory: Path, server_names: Sequence[str] = ()
 ) -> tuple[list[tuple[Path, Definition]], list[Problem]]:
     """All definitions of a directory, with their files in order, and all that is wrong with others.
 
@@ -84,7 +84,7 @@ def read_directory(
         name = None if _name_of(item) is not None else made_up_name(taken)
         try:
             definition = read_definition(
-                item, base=file.parent, name=name, server_names=server_names
+                item, base=file.parent, name=name, server_names=tuple(server_names)
             )
         except ConfigurationError as error:
             problems += _in_file(file, error.problems)

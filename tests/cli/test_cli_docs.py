@@ -39,7 +39,7 @@ def typed() -> Iterator[str]:
 def test_an_example_is_understood(line: str, tmp_path: Path) -> None:
     command: click.Command = main
     words = shlex.split(line.partition("<")[0])[1:]
-    context = click.Context(main)
+    context = click.Context(main, **main.context_settings)
     while isinstance(command, click.Group):
         word = words[0] if words and words[0] in command.commands else "list"
         words = words[1:] if words and words[0] == word else words

@@ -17,7 +17,8 @@ ACME = {
     "to": "http://10.0.0.5:8080",
     "listeners": None,
     "checkers": ["users"],
-    "meter": {"units": "requests"},
+    "meter": {"units": "requests", "header": None},
+    "timeouts": {"body": None},
     "cors": False,
     "origin": "api",
     "created": "2026-11-22T10:00:00.123Z",
@@ -37,7 +38,8 @@ def test_show(operator: Operator) -> None:
     shown = operator.table("service", "show", "acme")
     assert '{"units": "requests"}' in shown
     assert "2026-11-22T10:00:00Z" in shown
-    assert "listeners" not in shown  # it says nothing
+    for nothing in ("listeners", "timeouts", "cors"):
+        assert nothing not in shown
 
 
 def test_add_from_options(operator: Operator) -> None:

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from eth_abi.abi import decode as abi_decode
 from eth_abi.abi import encode as abi_encode
-from eth_utils.crypto import keccak
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekeeper.credits import abi
+from tests.ethereum import keccak
 
 ALICE, BOB = "0x" + "a1" * 20, "0x" + "b0" * 20
 WORD = 2**256 - 1
@@ -93,7 +93,7 @@ def test_nothing_is_never_burned() -> None:
 def test_what_does_not_fit_is_refused(kind: abi.Type, value: Any) -> None:
     with pytest.raises(ValueError, match=r"."):
         abi.encode([kind], [value])
-    with pytest.raises(ValueError, match="shorter|longer"):
+    with pytest.raises(ValueError, match="shorter"):
         abi.encode(["uint256", kind], [1])
 
 

@@ -76,9 +76,16 @@ def test_a_payer_s_charges_become_one_entry() -> None:
         charge(5, OTHER),
     ]
     assert group(charges, 10) == [
-        Group("0xc0", (Entry("a", 1, 9, 9, (1, 3)), Entry("b", 1, 1, 1, (2,)), Entry("a", 2, 1, 1, (4,)))),
+        Group(
+            "0xc0",
+            (
+                Entry("a", 1, 9, 9, (1, 3)),
+                Entry("b", 1, 1, 1, (2,)),
+                Entry("a", 2, 1, 1, (4,)),
+            ),
+        ),
         Group("0xc1", (Entry("a", 1, 1, 1, (5,)),)),
-    ]  # fmt: skip
+    ]
     assert [len(each.entries) for each in group(charges, 2)] == [2, 1, 1]
 
 

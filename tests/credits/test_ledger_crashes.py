@@ -201,6 +201,15 @@ def mark(stored: Stored, event: SettlementEvent, name: str, clock: Callable[[], 
     stored.settlement = Settlement(state, nonce, transactions, attempts)
 
 
+def run(
+    world: World, stored: Stored, clock: Callable[[], float] = lambda: 0.0, steps: int = 1
+) -> None:
+    """Take whole steps."""
+    for _ in range(steps):
+        for _ in burner(world, stored, clock):
+            pass
+
+
 class Machine(RuleBasedStateMachine):
     @initialize(balance=st.integers(0, 12), credits=st.integers(1, 10))
     def begin(self, balance: int, credits: int) -> None:
@@ -222,11 +231,18 @@ class Machine(RuleBasedStateMachine):
             if next(self.running, self) is self:
                 self.running = None
 
-    @rule()
-    def kill(self) -> None:
+    @rule(steps=st.integers(1, 4))
+    def work_undisturbed(self, steps: int) -> None:
+        self.running = None
+        run(self.world, self.stored, self.clock, steps)
+
+    @rule(pieces=st.integers(1, 8))
+    def be_killed(self, pieces: int) -> None:
+        self.running = None
+        self.work(pieces)
         self.running = None
 
-    @rule(blocks=st.integers(1, 4))
+    @rule(blocks=st.integers(1, 6))
     def mine(self, blocks: int) -> None:
         for _ in range(blocks):
             self.world.mine()
@@ -315,8 +331,7 @@ TestBurner.settings = settings(max_examples=250, stateful_step_count=40)
 def test_without_trouble_all_is_burned_at_once() -> None:
     world, stored = World(10), Stored(Entry("0x1", 1, 7, 7))
     for _ in range(20):
-        for _ in burner(world, stored, lambda: 0.0):
-            pass
+        run(world, stored)
         world.mine()
     assert stored.settlement.state is SettlementState.CONFIRMED
     assert [tx.burn for tx, _ in world.blocks if tx] == [7]
@@ -324,8 +339,7 @@ def test_without_trouble_all_is_burned_at_once() -> None:
 
 def test_who_has_nothing_is_sent_nothing() -> None:
     world, stored = World(0), Stored(Entry("0x1", 1, 7, 7))
-    for _ in burner(world, stored, lambda: 0.0):
-        pass
+    run(world, stored)
     assert stored.settlement.state is SettlementState.CONFIRMED
     assert stored.entry.short == 7
     assert not world.waiting
@@ -335,11 +349,43 @@ def test_a_contract_that_always_refuses_is_given_up() -> None:
     assert when_refused(POLICY.retries, POLICY) is SettlementEvent.GIVE_UP
     world, stored = World(5), Stored(Entry("0x1", 1, 5, 5))
     for _ in range(60):
-        for _ in burner(world, stored, lambda: 0.0):
-            pass
+        run(world, stored)
         world.balance = 0  # it is there when we look, and not when we burn
         world.mine()
         world.balance = 5
     assert stored.settlement.state is SettlementState.ERROR
     assert [tx.burn for tx, _ in world.blocks if tx] == [5, 5, 5]
     assert world.burned == 0
+
+
+def test_a_receipt_that_is_not_shown_is_no_reason_to_sign_again() -> None:
+    world, stored = World(100), Stored(Entry("0x1", 1, 7, 7))
+    run(world, stored)
+    for _ in range(CONFIRMATIONS + 2):
+        world.mine()
+    assert world.burned == 7
+    world.shows_receipts = False
+    run(world, stored, steps=5)
+    assert stored.settlement.state is SettlementState.SENT
+    assert world.burned == 7
+    world.shows_receipts = True
+    run(world, stored, steps=5)
+    assert stored.settlement.state is SettlementState.CONFIRMED
+
+
+def test_a_nonce_that_a_stranger_used_is_given_up_for_another() -> None:
+    world, stored = World(100), Stored(Entry("0x1", 1, 7, 7))
+    run(world, stored)
+    world.send(Tx("stranger", 0, Fees(900, 900)))
+    world.mine()
+    run(world, stored, steps=5)
+    assert stored.settlement.nonce == 0
+    for _ in range(CONFIRMATIONS):
+        world.mine()
+    run(world, stored, steps=5)
+    assert stored.settlement.nonce == 1
+    for _ in range(CONFIRMATIONS + 2):
+        world.mine()
+    run(world, stored, steps=5)
+    assert stored.settlement.state is SettlementState.CONFIRMED
+    assert world.burned == 7

@@ -8,11 +8,6 @@ import sys
 from typing import Any
 
 import pytest
-from eth_account import Account
-from eth_account.typed_transactions import TypedTransaction
-from eth_keyfile.keyfile import create_keyfile_json
-from eth_utils.crypto import keccak
-from hexbytes import HexBytes
 
 from gatekeeper.credits.fees import Fees
 from gatekeeper.credits.signing import (
@@ -26,6 +21,7 @@ from gatekeeper.credits.signing import (
 )
 from tests.anvil import BURNER, BURNER_PATH, MNEMONIC, OWNER
 from tests.auth.support import ManualThreads, outcome
+from tests.ethereum import Account, HexBytes, TypedTransaction, create_keyfile_json, keccak
 
 PRIVATE = bytes.fromhex("4c0883a69102937d6231471b5dbb6204fe5129617082792ae468d01a3f362318")
 ADDRESS = "0x2c7536e3605d9c16a7a3d7b1898e529396a65c23"
@@ -124,6 +120,19 @@ def test_nothing_heavy_is_imported_before_a_key_is_opened() -> None:
         "import sys, gatekeeper.credits.signing, gatekeeper.credits.chain\n"
         "heavy = {'eth_account', 'eth_keyfile', 'eth_abi', 'web3', 'twisted.internet.reactor'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_nested_calls_stay_bounded() -> None:
+    """A package that comes with the library asks for 100 000, and the stack ends long before."""
+    program = (
+        "import sys\n"
+        "from gatekeeper.credits.signing import Mnemonic, open_key\n"
+        "before = sys.getrecursionlimit()\n"
+        f"open_key(Mnemonic({MNEMONIC!r}))\n"
+        "assert 'py_ecc' in sys.modules\n"
+        "assert sys.getrecursionlimit() == before\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Route, e
 from tests.daemon import PATIENCE
 from tests.dashboard.house import House
 
-expect.set_options(timeout=7 * 1000)
+expect.set_options(timeout=PATIENCE * 1000)
 
 #: What Chromium says by itself of an answer that is expected here.
 _EXPECTED = "Failed to load resource: the server responded with a status of "
@@ -33,7 +33,7 @@ class Screen:
             **options,
         }
         self.context = browser.new_context(**options)
-        self.context.set_default_timeout(7 * 1000)
+        self.context.set_default_timeout(PATIENCE * 1000)
         self.page: Page = self.context.new_page()
         self.page.on("console", self._heard)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.anvil import Anvil, running_anvil
+
+
+@pytest.fixture(scope="session")
+def anvil_node() -> Iterator[Anvil]:
+    yield from running_anvil()
+
+
+@pytest.fixture
+def node(anvil_node: Anvil) -> Iterator[Anvil]:
+    """A chain that is, after each test, as it was before."""
+    snapshot = anvil_node.call("evm_snapshot")
+    yield anvil_node
+    anvil_node.call("anvil_setAutomine", True)
+    anvil_node.call("anvil_dropAllTransactions")
+    anvil_node.call("evm_revert", snapshot)
