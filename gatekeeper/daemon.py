@@ -11,6 +11,7 @@ import atexit
 import gc
 import os
 import signal
+import time
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -69,6 +70,7 @@ from gatekeeper.net.listeners import Connections
 from gatekeeper.net.resolver import Resolver
 from gatekeeper.net.sweep import Sweep
 from gatekeeper.plane import Plane
+from gatekeeper.remembered import remember_revocations
 from gatekeeper.serving import Bound, Serving, bind
 from gatekeeper.state import Difference, State
 from gatekeeper.stats import Lateness
@@ -107,6 +109,7 @@ class Daemon(Service):
         self._access_log = open_access_log(settings.log.access, loop.call_soon, loop.time)
         self._store = make_store(settings.store, reactor)
         self.state = State(self._store, reactor)
+        remember_revocations(self.state, settings.state_dir / "revoked.jsonl", time.time())
         self._revoked = Revoked(self.state)
         share_directory(self._checkers, self.state)
         usage = settings.usage

@@ -176,7 +176,8 @@ _EMPTY: Final = View.of(Snapshot(0))
 
 
 class State:
-    """The copy. It is empty, and ``loaded`` is false, until the store has been read for once.
+    """The copy. It is empty but for what is assumed, and ``loaded`` is false, until the store has
+    been read for once.
 
     ``guard`` is asked before services change. ``interval`` is in seconds.
     """
@@ -226,6 +227,10 @@ class State:
     def revocations(self) -> Mapping[str, Revocation]:
         """The revocations by digest; some may be over."""
         return self.view.revocations
+
+    def assume(self, revocations: Sequence[Revocation]) -> None:
+        """Take these for revoked until the store has been read: an earlier run knew them."""
+        self.view = View.of(Snapshot(0, revocations=tuple(revocations)))
 
     def on_change(self, callback: Callable[[Difference], object]) -> None:
         """Call ``callback`` after each change, whoever made it."""

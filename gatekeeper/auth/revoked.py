@@ -41,7 +41,7 @@ def jti_digest(jti: str) -> str:
 class Revoked:
     """Tells which tokens count no more. While nothing is revoked, that costs nothing.
 
-    Before it is known what is, nothing is: what a checker takes may pass.
+    Until the store has been read for once, what an earlier run knew counts.
 
     :param directory: where the revocations are; None: there are none.
     :param wall: seconds since the epoch.

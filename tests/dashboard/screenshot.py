@@ -14,13 +14,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.dashboard.conftest import find_chromium
 from tests.dashboard.house import House, running_house
 from tests.dashboard.screen import Screen
 
-_SECONDS = 30
+_SECONDS = 40
 _USERS = ("alice", "bob", "carol")
 _MODELS = "Bearer of-the-models"
 
@@ -46,15 +46,15 @@ def fill(house: House, chance: random.Random) -> None:
         store.commit()
 
 
-def work(house: House, chance: random.Random) -> None:
+def work(house: House, chance: random.Random, page: Page, seconds: float) -> None:
     """Send requests for a while, some of them wrong."""
-    until = time.monotonic() + _SECONDS
+    until = time.monotonic() + seconds
     while time.monotonic() < until:
         for _ in range(chance.randrange(1, 8)):
             house.ask("/wallet/v0/balance", chance.choice((*_USERS, "mallory")))
         if chance.random() < 0.6:
             house.ask("/models/v1/chat", _MODELS)
-        time.sleep(0.15)
+        page.wait_for_timeout(150)  # the pages' own requests pass through here, too
 
 
 def take(browser: Browser, house: House, directory: Path) -> None:
@@ -62,17 +62,19 @@ def take(browser: Browser, house: House, directory: Path) -> None:
     chance = random.Random(1)
     schemes: tuple[tuple[str, Any], ...] = (("dashboard", "light"), ("dashboard-dark", "dark"))
     with contextlib.ExitStack() as stack:
-        stack.enter_context(house.streaming("alice"))
         screens = [
             (name, stack.enter_context(Screen(browser, house, color_scheme=scheme)))
             for name, scheme in schemes
         ]
         for _, screen in screens:
             screen.log_in()
-        work(house, chance)
+        work(house, chance, screens[0][1].page, 0.6 * _SECONDS)
+        stack.enter_context(house.streaming("alice"))
+        work(house, chance, screens[0][1].page, 0.4 * _SECONDS)
         for name, screen in screens:
             expect(screen.page.locator("#said")).to_be_empty()
-            screen.page.screenshot(path=directory / f"{name}.png", full_page=True)
+            whole = name == "dashboard"
+            screen.page.screenshot(path=directory / f"{name}.png", full_page=whole)
 
 
 def main(directory: Path) -> None:

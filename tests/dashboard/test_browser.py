@@ -30,6 +30,30 @@ def ended(client: socket.socket) -> bool:
         return True
 
 
+class TestTheWatch:
+    """What the other tests rely on: that nothing goes wrong unseen."""
+
+    def test_what_the_policy_forbids_is_seen(self, screen: Screen) -> None:
+        page = screen.open()
+        page.evaluate(
+            """() => {
+              const script = document.createElement("script");
+              script.append("window.ran = true");
+              document.body.append(script);
+            }"""
+        )
+        assert page.evaluate("window.ran") is None
+        assert len(screen.complaints) >= 1
+        screen.complaints.clear()
+
+    def test_what_goes_elsewhere_is_seen(self, screen: Screen) -> None:
+        page = screen.open()
+        failed = page.evaluate("fetch('http://192.0.2.1/').then(() => false, () => true)")
+        assert failed
+        assert screen.complaints  # it is forbidden already
+        screen.complaints.clear()
+
+
 class TestLoggingIn:
     def test_with_a_wrong_token_first(self, screen: Screen) -> None:
         screen.refused = {401}

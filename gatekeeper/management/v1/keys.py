@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import secrets
-from hashlib import sha256
-from typing import Annotated, Final
+from typing import Annotated
 
 from pydantic import Field
 
+from gatekeeper.auth.key import new_key
 from gatekeeper.errors import Refusal
 from gatekeeper.management.operations import Call, Table
 from gatekeeper.management.v1.models import (
@@ -28,8 +27,6 @@ from gatekeeper.management.v1.services import find_service
 from gatekeeper.store.state import Add, Remove, Replace, StoredKey
 
 table = Table("keys")
-
-_PREFIX: Final = "gk_"  # by which scanners of source code find keys that should not be there
 
 Service = Annotated[
     str | None,
@@ -100,12 +97,12 @@ async def create_key(call: Call, body: NewKey) -> CreatedKey:
     managed = call.managed
     if body.service is not None:
         find_service(managed, body.service)
-    secret = _PREFIX + secrets.token_urlsafe(32)
+    made = new_key()
     key = StoredKey(
-        secrets.token_hex(8),
+        made.id,
         body.service or "",
         body.user,
-        sha256(secret.encode("ascii")).hexdigest(),
+        made.digest,
         managed.wall_clock(),
         body.label,
         body.disabled,
@@ -115,7 +112,7 @@ async def create_key(call: Call, body: NewKey) -> CreatedKey:
     detail = body.model_dump(mode="json")
     await managed.change(call, "key.create", f"keys/{key.id}", [Add(key)], **detail)
     call.fields.append((b"location", f"/v1/keys/{key.id}".encode("ascii")))
-    return CreatedKey(**_show(key).model_dump(), secret=secret)
+    return CreatedKey(**_show(key).model_dump(), secret=made.presented)
 
 
 @table.get("/v1/keys/{key}", errors=(404,))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from typing import Annotated, Any, Final
 
 from pydantic import Field
 
+from gatekeeper.auth.revoked import jti_digest, token_digest
 from gatekeeper.errors import Problem
 from gatekeeper.management.operations import Call, Table
 from gatekeeper.management.reading import unusable
@@ -62,13 +62,15 @@ async def list_revocations(call: Call, query: Listing) -> Page[Revoked]:
 async def revoke_token(call: Call, body: NewRevocation) -> Revoked:
     """Revoke a token. What runs under it ends."""
     managed, now = call.managed, call.managed.wall_clock()
-    revoked = body.token if body.jti is None else body.jti
-    if revoked is None or (body.token is not None and body.jti is not None):
+    if body.jti is None and body.token is not None:
+        digest = token_digest(body.token.encode("utf-8"))
+    elif body.jti is not None and body.token is None:
+        digest = jti_digest(body.jti)
+    else:
         raise unusable((Problem("token", "give either `token` or `jti`"),))
     until = now + _YEAR if body.until is None else parse_time(body.until)
     if until <= now:
         raise unusable((Problem("until", "must be in the future"),))
-    digest = sha256(revoked.encode("utf-8")).hexdigest()
     before = managed.state.revocations.get(digest)
     if before is None:
         revocation = Revocation(digest, until, now)
