@@ -118,10 +118,10 @@ def _address(bind: str, found: str) -> Address:
 
 
 def _token(file: str | Path, found: str) -> str:
-    from gatekeeper.golem.management import TokenError, read_token
+    from gatekeeper.golem.management import TokenFileError, read_token
 
     try:
         return read_token(Path(file))
-    except TokenError as error:
+    except TokenFileError as error:
         hint = "" if Path(file).exists() else "; the daemon makes it when it first starts"
         raise Unreachable(f"there is no token for the daemon ({found}): {error}{hint}") from None

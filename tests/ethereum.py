@@ -10,7 +10,7 @@ import sys
 
 _limit = sys.getrecursionlimit()
 from eth_account import Account  # noqa: E402
-from eth_account.typed_transactions import TypedTransaction  # noqa: E402
+from eth_account.typed_transactions.typed_transaction import TypedTransaction  # noqa: E402
 from eth_keyfile.keyfile import create_keyfile_json  # noqa: E402
 from eth_utils.crypto import keccak  # noqa: E402
 from hexbytes import HexBytes  # noqa: E402

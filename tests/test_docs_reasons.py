@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 
 from gatekeeper.usage.accesslog import AccessEntry
 from tests.documents import BLOCKS, LITERAL, ROOT, table
+
+CODE = re.compile(r"^[a-z_]+$")
 
 
 class Reasons(ast.NodeVisitor):
@@ -22,6 +25,10 @@ class Reasons(ast.NodeVisitor):
     def visit_Call(self, node: ast.Call) -> None:
         name = getattr(node.func, "attr", getattr(node.func, "id", ""))
         given = node.args[0] if node.args else None
+        for keyword in node.keywords:
+            value = keyword.value
+            if keyword.arg == "reason" and isinstance(value, ast.Constant):
+                self.codes.update(CODE.findall(value.value))  # elsewhere it is a sentence
         if name not in self.takers:
             pass
         elif isinstance(given, ast.Constant) and isinstance(given.value, str):

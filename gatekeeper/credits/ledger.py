@@ -16,7 +16,7 @@ What keeps a credit from being burned twice:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NamedTuple
@@ -311,10 +311,13 @@ def _under_way(settlement: Settlement, nonce: int, facts: Facts, policy: Policy)
     return Wait("it was sent, and is in no block")
 
 
-def choose_nonce(spent: int, stored: int | None) -> int:
+def choose_nonce(spent: int, settled: int, ours: Collection[int]) -> int | None:
     """The nonce of a new transaction, under the lock that makes one process the account's owner.
 
-    ``spent`` is the account's next nonce on the chain, ``stored`` the highest of our transactions
-    whose settlement is under way; ``None``: there is none.
+    ``spent`` and ``settled`` are as in :class:`Facts`, ``ours`` are the nonces of settlements under
+    way. ``None``: wait. Somebody else used a nonce not long ago; where a reorganization takes that
+    back, nobody would send it again, and a transaction with a later nonce could never be mined.
     """
-    return spent if stored is None else max(spent, stored + 1)
+    if spent - settled > len(ours) or any(each not in ours for each in range(settled, spent)):
+        return None
+    return max(spent, *(each + 1 for each in ours)) if ours else spent

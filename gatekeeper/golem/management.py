@@ -20,7 +20,7 @@ class Unreachable(GatekeeperError):  # noqa: N818 - a state, which passes
     """Nothing answers, or not in time, or not as a management API does."""
 
 
-class TokenError(Unreachable):
+class TokenFileError(Unreachable):
     """The token's file cannot be used, so there is no use in asking."""
 
 
@@ -87,17 +87,17 @@ class ManagementAPI:
 def read_token(file: Path) -> str:
     """The token in a file.
 
-    :raises TokenError: there is none.
+    :raises TokenFileError: there is none.
     """
     try:
         with open(file, "rb") as stream:
             token = stream.read(_LONGEST_TOKEN + 1).strip().decode("ascii")
     except OSError as error:
-        raise TokenError(f"{file} cannot be read: {error.strerror}") from None
+        raise TokenFileError(f"{file} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         token = ""
     if not token or not token.isprintable() or len(token) > _LONGEST_TOKEN:
-        raise TokenError(f"{file} holds no token")
+        raise TokenFileError(f"{file} holds no token")
     return token
 
 

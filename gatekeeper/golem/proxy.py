@@ -15,7 +15,7 @@ from typing import Final
 from gatekeeper.config.values import parse_bind
 from gatekeeper.errors import GatekeeperError
 from gatekeeper.golem.definitions import Definition, definition_json
-from gatekeeper.golem.management import ManagementAPI, Refused, TokenError, Unreachable
+from gatekeeper.golem.management import ManagementAPI, Refused, TokenFileError, Unreachable
 
 _TWISTD: Final = "from twisted.scripts.twistd import run; run()"
 _LOG_FILE: Final = "twistd.log"
@@ -66,7 +66,7 @@ def is_running(api: ManagementAPI) -> bool:
     """
     try:
         services = api.call("GET", "services", timeout=5.0)
-    except TokenError as error:
+    except TokenFileError as error:
         raise ProxyError(str(error)) from None
     except Unreachable:
         return False

@@ -220,10 +220,22 @@ def test_refusals_are_counted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spent", "stored", "nonce"), [(0, None, 0), (7, None, 7), (7, 7, 8), (7, 9, 10), (7, 3, 7)]
+    ("spent", "settled", "ours", "nonce"),
+    [
+        (0, 0, (), 0),
+        (7, 7, (), 7),
+        (7, 7, (7,), 8),
+        (7, 7, (7, 8), 9),
+        (7, 7, (3,), 7),  # displaced, and not yet written down
+        (8, 7, (7,), 8),
+        (9, 7, (7, 8, 9), 10),
+        (8, 7, (), None),  # somebody else's, and not final
+        (9, 7, (8,), None),
+        (2**60, 0, (7,), None),
+    ],
 )
-def test_the_next_nonce(spent: int, stored: int | None, nonce: int) -> None:
-    assert choose_nonce(spent, stored) == nonce
+def test_the_next_nonce(spent: int, settled: int, ours: tuple[int, ...], nonce: int | None) -> None:
+    assert choose_nonce(spent, settled, ours) == nonce
 
 
 @given(

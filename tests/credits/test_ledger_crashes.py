@@ -131,9 +131,9 @@ def burner(world: World, stored: Stored, clock: Callable[[], float]) -> Iterator
     yield
     step = next_step(settlement, facts, POLICY)
     if isinstance(step, Look):
-        found = world.spender(step.nonce, step.block)
+        spender = world.spender(step.nonce, step.block)
         yield
-        step = next_step(settlement, replace(facts, spender=found), POLICY)
+        step = next_step(settlement, replace(facts, spender=spender), POLICY)
     match step:
         case Sign(event, nonce, fees):
             yield from sign(world, stored, event, nonce, fees, clock)
@@ -160,8 +160,11 @@ def sign(
             stored.entry = entry
             mark(stored, SettlementEvent.NOTHING, "", clock)
             return
-        nonce = choose_nonce(world.nonce_at(world.head), None)
+        settled = world.nonce_at(world.head - CONFIRMATIONS)
+        nonce = choose_nonce(world.nonce_at(world.head), settled, ())
         yield
+        if nonce is None:
+            return
     assert nonce is not None
     tx = Tx(f"{nonce}/{fees.max_fee}/{fees.priority}/{entry.burn}", nonce, fees, entry.burn)
     yield  # signed, and nowhere but here
@@ -366,7 +369,7 @@ def test_a_receipt_that_is_not_shown_is_no_reason_to_sign_again() -> None:
     assert world.burned == 7
     world.shows_receipts = False
     run(world, stored, steps=5)
-    assert stored.settlement.state is SettlementState.SENT
+    assert (stored.settlement.state, stored.settlement.nonce) == (SettlementState.SENT, 0)
     assert world.burned == 7
     world.shows_receipts = True
     run(world, stored, steps=5)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
+from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
 from gatekeeper.auth.http_client import Answer, HttpClient
@@ -231,16 +232,17 @@ def test_data() -> None:
 
 
 @in_reactor
-async def test_the_url_is_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_url_is_a_secret() -> None:
     server = RealServer(Script(always=response(b"", 401)))
     client = HttpClient("the chain", secret_path=True)
     logged = Logged()
-    monkeypatch.setattr(client._log, "observer", logged)
+    globalLogPublisher.addObserver(logged)
     rpc = Rpc(f"http://127.0.0.1:{server.port}/v3/secret-key?key=secret-too", client)
     with pytest.raises(UnreachableError) as caught:
         await rpc.call("eth_chainId")
     assert f"http://127.0.0.1:{server.port}: the answer is 401" in logged.text
     for told in (logged.text, str(caught.value), repr(rpc)):
-        assert "secret" not in told
+        assert "secret-" not in told
+    globalLogPublisher.removeObserver(logged)
     client.close()
     await server.stop()

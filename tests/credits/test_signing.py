@@ -112,7 +112,7 @@ def test_no_key_is_shown_or_copied(signer: Signer) -> None:
     assert PRIVATE.hex() not in f"{signer!r}{signer}{signer.__slots__}{signer._sign!r}"
     for copying in (pickle.dumps, copy.copy, copy.deepcopy):
         with pytest.raises(TypeError, match="not to be copied"):
-            copying(signer)  # type: ignore[operator]
+            copying(signer)
 
 
 def test_nothing_heavy_is_imported_before_a_key_is_opened() -> None:

@@ -211,7 +211,7 @@ class ServerConnection(Connection):
         """Hang up because of a fault; what runs ends."""
         if self.over:
             return
-        self._log(_NO_REPLY, "bad_connection")
+        self._log(_NO_REPLY, reason="bad_connection")
         log.info("{connection}: {detail}", connection=self, detail=detail)
         self.lose_streams()
         self._hang_up()
