@@ -28,7 +28,11 @@ class Reasons(ast.NodeVisitor):
         given = node.args[0] if node.args else None
         for keyword in node.keywords:
             value = keyword.value
-            if keyword.arg == "reason" and isinstance(value, ast.Constant):
+            if (
+                keyword.arg == "reason"
+                and isinstance(value, ast.Constant)
+                and isinstance(value.value, str)
+            ):
                 self.codes.update(CODE.findall(value.value))  # elsewhere it is a sentence
         if name not in self.takers:
             pass

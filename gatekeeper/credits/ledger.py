@@ -238,7 +238,13 @@ class Look(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """Write this down; ``hash`` is the transaction that it is about."""
+    """Write this down; ``hash`` is the transaction that it is about.
+
+    With REORGANIZE the newest transaction begins to wait anew: ``since`` is now, ``sent_at`` is
+    ``None``. With REVERT and DISPLACE the nonce and its transactions are let go, and REVERT adds
+    to ``attempts``. Where it ends, the charges go along (:data:`CARRIED`) in the same transaction
+    of the store; with CONFIRM and NOTHING, what was short becomes uncollected charges there.
+    """
 
     event: SettlementEvent
     hash: str = ""
