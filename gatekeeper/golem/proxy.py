@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import enum
 import json
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -34,6 +36,14 @@ bind = {bind}
 """
 
 
+class Presence(enum.Enum):
+    """What there is at the management API's address."""
+
+    NOBODY = "nobody"
+    NOT_READY = "a gatekeeper that does not know yet what its store holds"
+    READY = "a gatekeeper"
+
+
 class ProxyError(GatekeeperError):
     """There is no gatekeeper to talk to."""
 
@@ -46,20 +56,17 @@ def ensure_running(api: ManagementAPI, workdir: Path) -> None:
 
     :raises ProxyError: it does not, and why.
     """
-    if is_running(api):
-        return
     home = workdir / "gatekeeper"
-    said = _start(api, home)
-    log_file = home / _LOG_FILE
+    said = _start(api, home) if look(api) is Presence.NOBODY else ""
     give_up_at = time.monotonic() + _STARTS_WITHIN
-    while not is_running(api):
+    while look(api) is not Presence.READY:
         # Where it could not start, another runtime may just have started one.
         if said or time.monotonic() > give_up_at:
-            raise ProxyError(f"gatekeeper does not start: {said or f'see {log_file}'}")
+            raise ProxyError(f"gatekeeper does not start: {said or f'see {home / _LOG_FILE}'}")
         time.sleep(_ASKED_EVERY)
 
 
-def is_running(api: ManagementAPI) -> bool:
+def look(api: ManagementAPI) -> Presence:
     """Whether a management API answers.
 
     :raises ProxyError: something does, and will not have us.
@@ -69,13 +76,15 @@ def is_running(api: ManagementAPI) -> bool:
     except TokenFileError as error:
         raise ProxyError(str(error)) from None
     except Unreachable:
-        return False
+        return Presence.NOBODY
     except Refused as error:
+        if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            return Presence.NOT_READY
         hint = "; give its token with --token-file" if error.status == 401 else ""
         raise ProxyError(f"{error}{hint}") from None
     if not isinstance(services, list):
         raise ProxyError(f"what answers at {api.host}:{api.port} is no management API")
-    return True
+    return Presence.READY
 
 
 def check_startable(api: ManagementAPI, definition: Definition) -> None:

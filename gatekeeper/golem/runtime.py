@@ -97,7 +97,7 @@ def _offer_template(options: argparse.Namespace, definition: Definition) -> int:
 
 def _test(options: argparse.Namespace, definition: Definition) -> int:
     from gatekeeper.golem.definitions import certificate_hash
-    from gatekeeper.golem.proxy import check_startable, is_running
+    from gatekeeper.golem.proxy import Presence, check_startable, look
 
     if definition.certificate is not None:
         try:
@@ -105,7 +105,7 @@ def _test(options: argparse.Namespace, definition: Definition) -> int:
         except ValueError as error:
             raise ConfigurationError([Problem("cert.path", str(error))]) from None
     api = _api(options)
-    if not is_running(api):
+    if look(api) is Presence.NOBODY:
         check_startable(api, definition)
     return 0
 
