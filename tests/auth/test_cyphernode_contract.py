@@ -176,7 +176,7 @@ def test_expired_in_the_old_encoding(house: House) -> None:
 
 def test_a_line_that_base64_has_broken_is_no_field(house: House) -> None:
     """curl sends the newline as it is: that is no HTTP, whoever may have signed it."""
-    assert house.curl("/v0/spend", LEGACY, "0123456789" * 5, KEY) == 400
+    assert house.curl("/v0/spend", LEGACY, "0123456789" * 5, KEY, "--http1.1") == 400
     assert house.origin.requests == []
 
 
