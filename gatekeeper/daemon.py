@@ -333,6 +333,8 @@ class Daemon(Service):
         configured = list(self.serving.listeners)
         await self._read_state()
         for listener in configured:
+            if self._stopping:  # the store cannot be used, or somebody has lost patience
+                return
             await Deferred.fromFuture(
                 asyncio.ensure_future(self.serving.start(listener), loop=self._loop)
             )

@@ -98,12 +98,13 @@ class Cache(Section):
 class Management(Section):
     """The operator's own listener: health, and the management API."""
 
-    bind: Annotated[
-        str, AfterValidator(values.check_management_bind), Words("address:port")
-    ] = Field(
-        default="127.0.0.1:6668",
-        description="Where the management API, `/healthz`, `/readyz` and `/metrics` answer: an "
-        "address, `unix:/run/gatekeeper/management.sock` for a unix socket, or `none` for nowhere.",
+    bind: Annotated[str, AfterValidator(values.check_management_bind), Words("address:port")] = (
+        Field(
+            default="127.0.0.1:6668",
+            description="Where the management API, `/healthz`, `/readyz` and `/metrics` answer: an "
+            "address, `unix:/run/gatekeeper/management.sock` for a unix socket, or `none` for "
+            "nowhere.",
+        )
     )
     socket_mode: Annotated[str, AfterValidator(values.check_mode), Words("permissions")] = Field(
         default="0600",

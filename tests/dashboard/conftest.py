@@ -30,7 +30,7 @@ def find_chromium(own: str) -> str:
     pytest.skip("there is no Chromium on this machine: install the package `chromium`")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # no longer: Playwright's event loop is in the way of others
 def chromium() -> Iterator[Browser]:
     """Chromium without a window."""
     with sync_playwright() as playwright:

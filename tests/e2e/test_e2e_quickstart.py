@@ -102,7 +102,7 @@ def test_secrets_are_printed_once(daemon: Daemon, state: Path) -> None:
         url = f"https://localhost:{daemon.port('gateway')}/demo/hello"
         user = f"demo:{secrets['DEMO_PASSWORD']}"
         assert curl(url, "--cacert", state / "self-signed.pem", "-u", user).status == 200
-    for file in state.iterdir():
+    for file in (each for each in state.rglob("*") if each.is_file()):
         assert secrets["DEMO_PASSWORD"].encode() not in file.read_bytes()
     for name in ("keys.properties", "demo.json", "self-signed-key.pem"):
         assert (state / name).stat().st_mode & 0o077 == 0, name

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gatekeeper.auth.passwords import verify_password
+from gatekeeper.auth.revoked import jti_digest, token_digest
 from gatekeeper.store.interface import UsageQuery
 from gatekeeper.usage.records import UsageRecord
 from tests.management.api_house import NOW, House, row
@@ -114,7 +115,9 @@ class TestKeys:
         house.call("POST", USERS, ALICE)
         made = house.call("POST", "/v1/keys", {"user": "alice", "service": "acme"}).document
         stored = house.state.keys[made["id"]]
-        assert stored.digest == sha256(made["secret"].encode()).hexdigest()
+        prefix, key_id, secret = made["secret"].split("_", 2)
+        assert (prefix, key_id) == ("gk", made["id"])
+        assert stored.digest == sha256(secret.encode()).hexdigest()
         assert "secret" not in house.get(f"/v1/keys/{made['id']}")
         assert made["secret"] not in repr(house.store.entries)
         other = house.call("POST", "/v1/keys", {"user": "alice", "service": "acme"}).document
@@ -137,11 +140,15 @@ class TestKeys:
 class TestRevocations:
     def test_a_token(self, house: House) -> None:
         answer = house.call("POST", "/v1/revocations", {"token": "e.y.z"})
-        digest = sha256(b"e.y.z").hexdigest()
+        digest = token_digest(b"e.y.z")
         assert (answer.status, answer.document["digest"]) == (201, digest)
         assert house.state.revocations[digest].until == NOW + 366 * 86400
         assert "e.y.z" not in repr(house.store.entries)
         assert [each["digest"] for each in house.get("/v1/revocations")["items"]] == [digest]
+
+    def test_an_id(self, house: House) -> None:
+        answer = house.call("POST", "/v1/revocations", {"jti": "x"})
+        assert answer.document["digest"] == jti_digest("x")
 
     def test_again_is_not_for_less_long(self, house: House) -> None:
         house.call("POST", "/v1/revocations", {"jti": "x"})
