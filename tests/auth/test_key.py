@@ -91,6 +91,7 @@ def test_two_fields_are_no_key(checker: KeyChecker) -> None:
         b"gk_1_" + b"a" * 257,
         b"aaa.bbb.ccc",
     ],
+    ids=["empty", "prefix", "short", "padded", "case", "front", "id", "long", "other"],
 )
 def test_what_is_no_such_key_is_for_others(checker: KeyChecker, token: bytes) -> None:
     assert ask(checker, b"Bearer " + token) is ABSTAIN
