@@ -12,11 +12,11 @@ import pytest
 
 from gatekeeper.auth.jwe import TokenCipher
 from gatekeeper.auth.secret_keys import secret_key
-from tests.auth.test_metadata import DID, document, encode
+from tests.auth.test_metadata import DID, encode
 from tests.authority import Authority
 from tests.daemon import Daemon
 from tests.e2e.plain import Curled, curl
-from tests.origin import Conversation, Origin
+from tests.origin import Origin
 
 PHRASE = "31415926535897932384626433832795"
 DID_HOST = f"{encode(int(DID.removeprefix('did:nv:'), 16))}.gate.example"
@@ -62,20 +62,6 @@ from = "/far"
 to = "grant"
 checkers = ["nevermined"]
 """
-
-
-@pytest.fixture
-def market(origin: Origin) -> Iterator[Origin]:
-    """It knows one service, whose ``/open/…`` at ``origin`` is for everybody."""
-
-    def answer(conversation: Conversation) -> None:
-        main = {"webService": {"openEndpoints": [f"{origin.url}/open/:name"]}}
-        service = {"type": "metadata", "attributes": {"main": main}}
-        conversation.answer(document(service=[service]))
-
-    with Origin() as market:
-        market.on[f"/api/v1/metadata/assets/ddo/{DID}"] = answer
-        yield market
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.auth.test_metadata import DID, document
+from tests.auth.test_metadata import DID
 from tests.daemon import Daemon, free_port
 from tests.documents import DOCS
 from tests.e2e.plain import USER, Curled, curl
 from tests.e2e.test_e2e_access_tokens import DID_HOST, PHRASE, bearer, check_identity, fields_of
 from tests.nginx import Nginx, find_nginx
-from tests.origin import Conversation, Origin
+from tests.origin import Origin
 
 CONFIGURATION = f"""
 state_dir = "state"
@@ -41,20 +41,6 @@ type = "access-token"
 secret = "{PHRASE}"
 marketplace_url = "http://@market@"
 """
-
-
-@pytest.fixture
-def market(origin: Origin) -> Iterator[Origin]:
-    """It knows one service, whose ``/open/…`` at ``origin`` is for everybody."""
-
-    def answer(conversation: Conversation) -> None:
-        main = {"webService": {"openEndpoints": [f"{origin.url}/open/:name"]}}
-        service = {"type": "metadata", "attributes": {"main": main}}
-        conversation.answer(document(service=[service]))
-
-    with Origin() as market:
-        market.on[f"/api/v1/metadata/assets/ddo/{DID}"] = answer
-        yield market
 
 
 @pytest.fixture
