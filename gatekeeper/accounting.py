@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gatekeeper.usage.accesslog import AccessEntry
-from gatekeeper.usage.records import UsageRecord
+from gatekeeper.usage.records import Spent, UsageRecord
 
 if TYPE_CHECKING:
     from gatekeeper.clientside import Visitor
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 def usage_record(exchange: Exchange, start: float, duration: float, reason: str) -> UsageRecord:
-    """What an authorized exchange used; ``start`` in seconds since the epoch."""
+    """What an authorized exchange used; ``start`` in seconds since the epoch.
+
+    What was set aside for it is settled with that.
+    """
     request, grant = exchange.request, exchange.grant
     bytes_in, bytes_out = exchange.bytes_in, exchange.bytes_out
     unit_meter = request.route.unit_meter
@@ -25,12 +28,17 @@ def usage_record(exchange: Exchange, start: float, duration: float, reason: str)
     else:
         tunnel = exchange.tunnel is not None
         units, model = unit_meter.unread(bytes_in, bytes_out, duration, tunnel=tunnel)
+    admitted, subscription = exchange.admitted, grant.subscription
+    spent: tuple[Spent, ...] = ()
+    if admitted is not None:
+        status = exchange.upstream_status if exchange.tunnel is None else 200
+        spent = admitted.settle(status, units)
     return UsageRecord(
         exchange.id.decode("ascii"),
         start,
         duration,
         request.route.name,
-        grant.user,
+        grant.metered_user,
         grant.key_id,
         exchange.head.method.decode("ascii"),
         request.label,
@@ -41,6 +49,9 @@ def usage_record(exchange: Exchange, start: float, duration: float, reason: str)
         units,
         reason,
         model,
+        subscription.did if subscription is not None else "",
+        subscription.owner if subscription is not None else "",
+        spent,
     )
 
 

@@ -138,7 +138,8 @@ def add(
         made = client.call("PUT", (*_SERVICES, fields["name"]), body=fields)
     else:
         made = client.call("POST", _SERVICES, body=fields)
-    tell(form, made, f"Service {made['name']}: {made['from']} goes to {made['to']}.")
+    to = made["to"] if isinstance(made["to"], str) else ", ".join(made["to"])
+    tell(form, made, f"Service {made['name']}: {made['from']} goes to {to}.")
 
 
 @service.command("remove")

@@ -22,6 +22,7 @@ from gatekeeper.errors import ConfigurationError, Problem
 from gatekeeper.files import write_atomically
 from gatekeeper.management.site import BoundedRequest, SiteService
 from gatekeeper.net.binding import listening_socket
+from gatekeeper.net.inherited import NOTHING, Inherited
 
 NAME = "demo"
 MOST_DIGITS = 12  # of N in /bytes/N: just under a terabyte
@@ -103,7 +104,7 @@ def _make_key(file: Path, echo: Callable[[str], None]) -> None:
     echo(f"  DEMO_KEY={key}")
 
 
-def demo_origin_service(bind: str) -> SiteService:
+def demo_origin_service(bind: str, inherited: Inherited = NOTHING) -> SiteService:
     """An origin that shows what reaches it, listening on ``bind`` already.
 
     GET ``/bytes/N`` is answered with N bytes, every other GET with the request as it came here,
@@ -111,7 +112,7 @@ def demo_origin_service(bind: str) -> SiteService:
 
     :raises ConfigurationError: with the path ``demo.origin``; the port is taken.
     """
-    listening = listening_socket(bind, "demo.origin")
+    listening = listening_socket(bind, "demo.origin", inherited=inherited)
     return SiteService(
         "demo origin", listening, lambda _: _Origin(), _HashingRequest, most=4096, head=65536
     )

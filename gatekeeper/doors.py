@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar, Final, TypeAlias
 
@@ -85,7 +85,8 @@ class Door(ABC):
 
     ``services`` are found here, until :meth:`serve` says otherwise.
     ``pseudonym`` is our name in Via; ``trusted`` the networks whose forwarding fields we believe.
-    ``stats`` counts the requests that have no route.
+    ``stats`` counts the requests that have no route. ``draining``: each connection's next request
+    is its last, for nobody listens here any more.
     """
 
     is_proxy: ClassVar[bool] = False
@@ -102,8 +103,13 @@ class Door(ABC):
         self.stats = RequestStats()
         self.scheme = scheme
         self._pseudonym = pseudonym
-        self._trusted = tuple(trusted)
         self.services = services
+        self.draining = False
+        self.trust(trusted)
+
+    def trust(self, networks: Iterable[Network]) -> None:
+        """Believe the forwarding fields of peers in these networks from now on."""
+        self._trusted = tuple(networks)
         self.trusts: Callable[[str], bool] = lru_cache(maxsize=4096)(self._is_trusted)
 
     def serve(self, services: RoutingTable) -> None:
@@ -250,6 +256,12 @@ class ForwardProxy(Door):
         credentials_from: Sequence[str],
     ) -> None:
         super().__init__(name, scheme, pseudonym, trusted, services)
+        self.lead(route, service_ports, credentials_from)
+
+    def lead(
+        self, route: Route, service_ports: frozenset[int], credentials_from: Sequence[str]
+    ) -> None:
+        """Lead requests of no service to this route from now on."""
         self._route = route
         self._service_ports = _SERVICE_PORTS | service_ports
         self._credentials_from = tuple(credentials_from)

@@ -9,6 +9,7 @@ from gatekeeper.auth.interfaces import Deny, Grant
 from gatekeeper.auth.revoked import Revoked
 from gatekeeper.plane import Plane
 from gatekeeper.state import Difference
+from gatekeeper.store.state import removed_name
 
 if TYPE_CHECKING:
     from gatekeeper.exchange import Exchange
@@ -60,4 +61,19 @@ class Effects:
             presented = exchange.client.door.presented(exchange.head, request)
             return bool(difference.revocations) and self._revoked.covers(presented)
 
-        self._plane.check_again(concerned)
+        asked = set(filter(concerned, self._plane.live))
+        self._rename(difference)  # before one is cut, and its usage written down
+        self._plane.check_again(asked.__contains__)
+
+    def _rename(self, difference: Difference) -> None:
+        """What still runs of users who are gone is not used by whoever gets their names next."""
+        removed = difference.removed_users
+        if not removed:
+            return
+        time = self._plane.wall_clock() if difference.time is None else difference.time
+        for exchange in self._plane.live:
+            grant, request = exchange.grant, exchange.request
+            if request is None or (request.route.name, grant.user) not in removed:
+                continue
+            if grant.metered_user == grant.user:  # else it is that of a user removed before
+                exchange.grant = grant.metered_as(removed_name(grant.user, time))

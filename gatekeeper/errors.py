@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
 
@@ -27,6 +28,16 @@ class ConfigurationError(GatekeeperError):
         self.problems = tuple(problems)
         self.source = source
         super().__init__(source, self.problems)
+
+    def inside(self, path: str) -> ConfigurationError:
+        """The same, where what it is about is a part of something else: at ``path``."""
+        return ConfigurationError(
+            [
+                Problem(f"{path}.{each.path}" if each.path else path, each.message)
+                for each in self.problems
+            ],
+            self.source,
+        )
 
     def __str__(self) -> str:
         where = f"{self.source}: " if self.source else ""
@@ -74,8 +85,9 @@ class Refusal(GatekeeperError):  # noqa: N818 - it is an answer, not a failure
 
     ``status`` is the HTTP status, ``reason`` a short code for the access log (``bad_request``),
     ``told`` what the client is told in its place, ``detail`` a sentence for the client without
-    anything secret in it, ``fields`` further header fields of the answer, ``close`` whether nothing
-    more may be read from this connection.
+    anything secret in it, ``fields`` further header fields of the answer, ``members`` further
+    members of the problem document (RFC 9457, 3.2), ``close`` whether nothing more may be read from
+    this connection.
     """
 
     status: int = 400
@@ -89,12 +101,14 @@ class Refusal(GatekeeperError):  # noqa: N818 - it is an answer, not a failure
         status: int | None = None,
         fields: tuple[tuple[bytes, bytes], ...] = (),
         told: str = "",
+        members: Mapping[str, str | int] = MappingProxyType({}),
     ) -> None:
         super().__init__(reason, detail)
         self.reason = reason
         self.told = told or reason
         self.detail = detail
         self.fields = fields
+        self.members = members
         if status is not None:
             self.status = status
 

@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from gatekeeper.accounting import access_entry, usage_record
 from gatekeeper.auth.chain import ANONYMOUS, Chain, Decision
 from gatekeeper.auth.interfaces import Credentials, Deny, Grant, Opened, Opens, Unavailable
+from gatekeeper.credits.admission import Caller
 from gatekeeper.errors import Refusal, UpstreamError
 from gatekeeper.forwarding import trace_id, upstream_head
 from gatekeeper.http.fields import Fields, field_lines, normalize
@@ -25,10 +26,11 @@ from gatekeeper.replies import make_reply, unauthorized
 
 if TYPE_CHECKING:
     from gatekeeper.clientside import ClientSide, Cuttable
+    from gatekeeper.credits.admission import Admission, Admitted
     from gatekeeper.doors import Request
     from gatekeeper.net.pool import Origin
     from gatekeeper.net.transports import LoopTransport
-    from gatekeeper.net.upstream import Upstream, UpstreamConnection
+    from gatekeeper.net.upstream import Lessor, Upstream, UpstreamConnection
     from gatekeeper.plane import Plane
     from gatekeeper.replies import Reply
     from gatekeeper.usage.units.interface import Reading
@@ -49,10 +51,13 @@ class Exchange:
     ``responding``: the final response's head has gone out. ``body_sent``: some of the request's
     body has gone to the upstream. ``opened`` is where the grant says that the request goes.
     ``checking``: the chain is being asked again, and ``checks`` tells how often it was.
+    ``admitted`` is what is set aside of the caller's credits and quotas while it runs. ``waiting``
+    is what has to be found out before it can go on: what the caller may spend, where it goes.
     """
 
     # Slots, and all of them set: looking up what only the class has costs ten times as much.
     __slots__ = (
+        "admitted",
         "authorized",
         "body_sent",
         "bytes_in",
@@ -61,7 +66,6 @@ class Exchange:
         "checking",
         "checks",
         "client",
-        "dialing",
         "finished",
         "grant",
         "head",
@@ -78,6 +82,7 @@ class Exchange:
         "tunnel",
         "upstream",
         "upstream_status",
+        "waiting",
         "waiting_at",
     )
 
@@ -93,8 +98,9 @@ class Exchange:
         self.grant = ANONYMOUS
         self.upstream: Upstream | None = None
         self.tunnel: Cuttable | None = None
-        self.waiting_at: Origin | None = None
-        self.dialing: Deferred[Any] | None = None
+        self.waiting_at: Lessor | None = None
+        self.waiting: Deferred[Any] | None = None
+        self.admitted: Admitted | None = None
         self.opened: Opened | None = None
         self.reading: Reading | None = None
         self.status = self.upstream_status = self.bytes_in = self.bytes_out = 0
@@ -189,7 +195,7 @@ class Exchange:
     def _granted(self, grant: Grant) -> None:
         """Authorization and admission, then on to the upstream.
 
-        :raises Refusal: 403, 413 or 503.
+        :raises Refusal: 402, 403, 413, 429 or 503.
         """
         self.grant = grant
         request = self.request
@@ -210,6 +216,35 @@ class Exchange:
                 raise Refusal(
                     "usage_full", "usage cannot be counted now", status=503, fields=_RETRY
                 )
+        if route.admission is not None:
+            self._admit(route.admission)
+            return
+        self.authorized = True
+        self.forward()
+
+    def _admit(self, admission: Admission) -> None:
+        """Set aside what the request may cost, and go on when that is done.
+
+        :raises Refusal: 402, 403, 429 or 503; nothing was used then.
+        """
+        counted, self.metered = self.metered, False
+        client = self.client
+        address = client.door.client_address(client.peer, self.head)
+        caller = Caller(self.request.route.name, self.grant, address, counted)
+        admitted = admission.admit(caller)
+        if isinstance(admitted, Deferred):
+            self.waiting = admitted
+            admitted.addCallback(self._admitted, counted).addErrback(self._broken)
+        else:
+            self._admitted(admitted, counted)
+
+    def _admitted(self, admitted: Admitted, counted: bool) -> None:
+        self.waiting = None
+        if self.finished:
+            admitted.release()
+            return
+        self.admitted = admitted
+        self.metered = counted
         self.authorized = True
         self.forward()
 
@@ -232,12 +267,12 @@ class Exchange:
         if origin is not None:
             self._lease(origin)
             return
-        dialing = self.dialing = self.request.route.dial(self)
+        dialing = self.waiting = self.request.route.dial(self)
         dialing.addCallback(self._dialed).addErrback(self._broken)
 
     def _dialed(self, origin: Origin | None) -> None:
         """The destination was found good; without an origin, it is a tunnel's."""
-        self.dialing = None
+        self.waiting = None
         if origin is None or self.finished:
             return
         try:
@@ -245,7 +280,7 @@ class Exchange:
         except Refusal as refusal:
             self.refuse(refusal)
 
-    def _lease(self, origin: Origin) -> None:
+    def _lease(self, origin: Lessor) -> None:
         upstream = origin.lease(self)
         if upstream is None:
             self.waiting_at = origin
@@ -308,6 +343,10 @@ class Exchange:
         if unit_meter is not None and self.metered:
             self.reading = unit_meter.begin(head.status, lines)
             self.reading.feed(payload)
+        admitted = self.admitted
+        if admitted is not None:
+            admitted.read_price(lines)
+            lines += admitted.lines
         if not head.dated:  # RFC 9110, 6.6.1
             lines.append(b"date: " + self.plane.date())
         lines += self.request.route.response_lines
@@ -393,7 +432,7 @@ class Exchange:
 
     def _broken(self, failure: Failure) -> None:
         """A step that answered later failed."""
-        self.dialing = None
+        self.waiting = None
         if self.finished or failure.check(CancelledError):
             return
         if isinstance(failure.value, Refusal):
@@ -507,9 +546,9 @@ class Exchange:
         origin, self.waiting_at = self.waiting_at, None
         if origin is not None:
             origin.forget(self)
-        dialing, self.dialing = self.dialing, None
-        if dialing is not None:
-            dialing.cancel()
+        waiting, self.waiting = self.waiting, None
+        if waiting is not None:
+            waiting.cancel()
 
     def finish(self, reason: str) -> None:
         """The one end, however it comes: before the response's last bytes are released."""
@@ -518,7 +557,7 @@ class Exchange:
         self.finished = True
         plane = self.plane
         plane.live.discard(self)
-        if self.upstream is not None or self.waiting_at is not None or self.dialing is not None:
+        if self.upstream is not None or self.waiting_at is not None or self.waiting is not None:
             self._let_go()
         duration = plane.monotonic() - self.start
         stats = (self.request.route if self.request is not None else self.client.door).stats
@@ -528,6 +567,8 @@ class Exchange:
             stats.tunnel_finished(self.status, reason, self.bytes_in, self.bytes_out)
         if self.metered and plane.meter is not None:
             plane.meter.record(usage_record(self, plane.wall_clock() - duration, duration, reason))
+        elif self.admitted is not None:
+            self.admitted.release()
         if plane.access_log is not None:
             plane.access_log.write(
                 access_entry(self, plane.wall_clock() - duration, duration, reason)

@@ -196,12 +196,14 @@ def _answer(explanation: Explanation) -> Report:
     }
 
 
-def _upstream(explanation: Explanation, exchange: Explained) -> str:
+def _upstream(explanation: Explanation, exchange: Explained) -> str | list[str]:
+    """Where it goes; a list where several upstreams share the requests."""
     if explanation.question.is_connect:
         return exchange.request.host_label
     service = explanation.service
     if service is not None and exchange.request.route.origin is not None:
-        return _origin(*parse_upstream(service.to)[:3])
+        origins = [_origin(*parse_upstream(url)[:3]) for url in service.urls]
+        return origins if isinstance(service.to, tuple) else origins[0]
     secure, host, port = destination(exchange)
     return _origin("https" if secure else "http", host, port)
 
@@ -282,4 +284,5 @@ def _answer_in_words(answer: Mapping[str, Any]) -> str:
     addresses = f" ({', '.join(answer['addresses'])})" if answer["addresses"] else ""
     path = f" as {answer['method']} {answer['path']}" if answer["path"] is not None else ""
     tunnel = "a tunnel to " if answer["path"] is None else "goes to "
-    return f"{tunnel}{answer['to']}{addresses}{path}"
+    to = answer["to"] if isinstance(answer["to"], str) else " or ".join(answer["to"])
+    return f"{tunnel}{to}{addresses}{path}"

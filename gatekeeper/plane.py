@@ -47,9 +47,7 @@ class Plane:
         monotonic: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.sweep = sweep
-        self.timeouts = ClientTimeouts(timeouts.head, timeouts.body, timeouts.idle)
-        self.drain_limit = limits.drain
-        self.head_limits = HeadLimits(limits.target, limits.head, limits.fields)
+        self.reconfigure(limits, timeouts)
         self.meter = meter
         self.access_log = access_log
         self.wall_clock = wall_clock
@@ -61,6 +59,12 @@ class Plane:
         self._id_prefix = secrets.token_hex(8).encode("ascii")
         self._id_count = secrets.randbits(48)
         self._date = (0, b"")
+
+    def reconfigure(self, limits: Limits, timeouts: Timeouts) -> None:
+        """Have other bounds from now on."""
+        self.timeouts = ClientTimeouts(timeouts.head, timeouts.body, timeouts.idle)
+        self.drain_limit = limits.drain
+        self.head_limits = HeadLimits(limits.target, limits.head, limits.fields)
 
     def next_id(self) -> bytes:
         """A request id: 32 hex digits, unique, also good as a W3C trace id."""

@@ -76,6 +76,7 @@ def make_reply(refusal: Refusal, accept: Sequence[bytes], request_id: bytes = b"
             "status": status,
             "detail": refusal.detail,
             "reason": refusal.told,
+            **refusal.members,
         }
         if request_id:
             document["request_id"] = request_id.decode("ascii")

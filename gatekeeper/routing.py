@@ -18,8 +18,10 @@ from gatekeeper.errors import Refusal
 from gatekeeper.stats import RequestStats
 
 if TYPE_CHECKING:
+    from gatekeeper.credits.admission import Admission
     from gatekeeper.exchange import Exchange
     from gatekeeper.net.pool import Origin
+    from gatekeeper.net.upstream import Lessor
     from gatekeeper.usage.units.interface import UnitMeter
 
 
@@ -47,7 +49,8 @@ class Route:
     runs (a token of seconds, for calls of minutes). ``cors``: any web page may read the responses.
     ``hidden`` is what may follow ``from`` in a path, and is not the upstream's to see: ``/v0/``.
     ``unit_meter`` tells what is charged by, ``None``: requests. ``admits_unmetered``: requests are
-    served also while their usage cannot be written down. ``stats`` counts its requests.
+    served also while their usage cannot be written down. ``admission`` limits what callers may use,
+    ``None``: nothing does. ``stats`` counts its requests.
     """
 
     def __init__(
@@ -57,7 +60,7 @@ class Route:
         prefix: bytes,
         path: bytes,
         host_field: bytes,
-        origin: Origin | None = None,
+        origin: Lessor | None = None,
         chain: Chain | None,
         access: Access | None,
         max_body: int | None,
@@ -69,6 +72,7 @@ class Route:
         hidden: bytes = b"",
         unit_meter: UnitMeter | None = None,
         admits_unmetered: bool = False,
+        admission: Admission | None = None,
     ) -> None:
         self.name = name
         self.stats = RequestStats()
@@ -85,6 +89,7 @@ class Route:
         self.open_methods = open_methods
         self.unit_meter = unit_meter
         self.admits_unmetered = admits_unmetered
+        self.admission = admission
         self._path = path or b"/"
         self._base = self._path.rstrip(b"/")
         self._skip = len(self.prefix)

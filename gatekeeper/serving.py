@@ -1,4 +1,4 @@
-"""Listeners and services while the daemon runs: those of the configuration, and stored ones.
+"""Services while the daemon runs: those of the configuration, and stored ones beside them.
 
 A stored service may have addresses of its own: they are opened with it, and closed when no service
 has them any more.
@@ -6,27 +6,19 @@ has them any more.
 
 from __future__ import annotations
 
-import asyncio
-import socket
-from collections.abc import Mapping, MutableMapping, Sequence
-from functools import partial
-from pathlib import Path
-from typing import Final, NamedTuple
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from typing import Final
 
 from twisted.logger import Logger
 
-from gatekeeper.assembly import Assembly, speaks_http2
+from gatekeeper.assembly import Assembly
 from gatekeeper.auth.interfaces import IChecker
 from gatekeeper.auth.registry import make_url_checker
 from gatekeeper.config import model
 from gatekeeper.config.checkers import CheckerTypes
 from gatekeeper.config.model import Settings
 from gatekeeper.errors import ConfigurationError, Problem
-from gatekeeper.net.binding import listening_socket
-from gatekeeper.net.destinations import OwnAddresses
-from gatekeeper.net.listeners import BACKLOG, Connections, Listener
-from gatekeeper.net.tls import ServerTLS
-from gatekeeper.plane import Plane
+from gatekeeper.listening import Bound, Listening
 from gatekeeper.store.state import StoredService
 from gatekeeper.stored_services import Plan, Planner
 
@@ -34,30 +26,6 @@ log = Logger()
 
 #: Seconds after which services that could not be served are tried again.
 _RETRY: Final = 5.0
-
-
-class Bound(NamedTuple):
-    """A listener's socket, which listens already, and its certificates."""
-
-    listener: model.Listener
-    socket: socket.socket
-    tls: ServerTLS | None
-
-
-def bind(listener: model.Listener, state_dir: Path) -> Bound:
-    """Listen on a listener's address.
-
-    :raises ConfigurationError: paths are the listener's: ``bind``, ``tls.certificate``.
-    """
-    tls = _tls(listener, state_dir)
-    return Bound(listener, listening_socket(listener.bind, "bind", BACKLOG), tls)
-
-
-def _tls(listener: model.Listener, state_dir: Path) -> ServerTLS | None:
-    if listener.tls is None:
-        return None
-    http2 = speaks_http2(listener)
-    return ServerTLS(listener.tls, state_dir, listener.name, http2=http2)
 
 
 class Prepared:
@@ -69,16 +37,16 @@ class Prepared:
     def cancel(self) -> None:
         """They do not come: close the sockets."""
         while self.bound:
-            self.bound.popitem()[1].socket.close()
+            self.bound.popitem()[1].cancel()
 
 
 class Serving:
     """Everything that is served.
 
-    ``listeners`` are those that accept connections, or will. ``checkers`` are all that there are,
-    by name or URL; those that only a stored service names are added, and stay.
+    ``checkers`` are all that there are, by name or URL; those that only a stored service names are
+    added.
 
-    :param own: is told what we listen on.
+    :param seconds: a clock that nobody sets.
     """
 
     def __init__(
@@ -87,70 +55,44 @@ class Serving:
         types: CheckerTypes,
         checkers: MutableMapping[str, IChecker],
         assembly: Assembly,
-        plane: Plane,
-        connections: Connections,
-        loop: asyncio.AbstractEventLoop,
-        own: OwnAddresses,
+        listening: Listening,
+        seconds: Callable[[], float],
     ) -> None:
         self._settings = settings
+        self._types = types
         self._planner = Planner(settings, types)
         self._checkers = checkers
         self._assembly = assembly
-        self._plane = plane
-        self._connections = connections
-        self._loop = loop
-        self._own = own
-        self.listeners: list[Listener] = []
+        self._listening = listening
+        self._seconds = seconds
         #: The stored services that are not served, and why.
         self.problems: Mapping[str, Sequence[Problem]] = {}
         self._stored: Mapping[str, StoredService] = {}
-        self._dynamic: dict[str, tuple[model.Listener, Listener]] = {}
+        self._dynamic: set[str] = set()
         self._prepared = _NOTHING
-        self._starting: dict[Listener, asyncio.Future[None]] = {}
         self._retry_at = 0.0
         self._stopped = False
 
-    # --- listeners ------------------------------------------------------------------------
-
-    def add(self, bound: Bound) -> Listener:
-        """Put a door behind an address. Nothing is accepted before it is started."""
-        door = self._assembly.door(bound.listener)
-        listener = Listener(
-            bound.socket,
-            door,
-            self._plane,
-            self._connections,
-            bound.tls,
-            speaks_http2(bound.listener),
-        )
-        self.listeners.append(listener)
-        self._own.add(listener.address)
-        return listener
-
-    async def start(self, listener: Listener) -> None:
-        """Accept connections."""
-        await listener.start(self._loop)
-        log.info(
-            "{role} {name} listens on {address}",
-            role="Forward proxy" if listener.door.is_proxy else "Gateway",
-            name=listener.door.name,
-            address=f"{listener.address[0]}:{listener.address[1]}",
-        )
-
     def stop(self) -> None:
-        """Accept nothing any more, anywhere."""
+        """Nothing changes any more."""
         self._stopped = True
-        for listener in self.listeners:
-            self._stop(listener)
 
     def reload(self) -> None:
-        """Read changed certificates and access rules, and try again what could not be served."""
+        """Read changed access rules, and try again what could not be served."""
         self._assembly.reload()
-        for listener in self.listeners:
-            if listener.tls is not None:
-                listener.tls.reload_if_changed()
-        if self.problems and self._loop.time() >= self._retry_at:
+        if self.problems and self._seconds() >= self._retry_at:
             self.apply(self._stored)
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Serve the services of these settings from now on, and what is stored and fits to them.
+
+        Where they are at odds, the settings win. See :meth:`.Assembly.adopt`.
+        """
+        self._settings = settings
+        self._planner = Planner(settings, self._types)
+        # An address of their own may have become one of the configuration's.
+        self._dynamic -= {listener.name for listener in settings.listeners}
+        self.apply(self._stored)
 
     # --- stored services ------------------------------------------------------------------
 
@@ -214,13 +156,13 @@ class Serving:
         self._assembly.serve(
             [*self._settings.services, *(each.service for each in plan.services.values())]
         )
-        self._close_unused(plan)
+        for name in self._dynamic - plan.listeners.keys():
+            self._dynamic.remove(name)
+            self._listening.leave(name)
         for bound in opened:
-            listener = self.add(bound)
-            self._dynamic[bound.listener.name] = bound.listener, listener
-            starting = asyncio.ensure_future(self.start(listener), loop=self._loop)
-            self._starting[listener] = starting
-            starting.add_done_callback(partial(self._started, listener))
+            self._dynamic.add(bound.listener.name)
+            self._listening.begin(self._listening.open(bound))
+        self._listening.close_leaving()
         self._tell(plan)
 
     def _unusable(self, plan: Plan, name: str) -> Sequence[Problem]:
@@ -249,7 +191,7 @@ class Serving:
         :raises ConfigurationError: it cannot be.
         """
         try:
-            return bind(listener, self._settings.state_dir)
+            return self._listening.bind(listener)
         except ConfigurationError as error:
             raise ConfigurationError(
                 Problem(f"{listener.name}.{path}", message) for path, message in error.problems
@@ -259,13 +201,14 @@ class Serving:
         """Bind what is not bound yet; services whose address cannot be bound are left out."""
         opened = []
         for name, (listener, _) in plan.listeners.items():
-            if name in self._dynamic and self._dynamic[name][0] != listener:
-                self._close(name)  # It comes back with other certificates.
+            if name in self._dynamic and self._listening.opened[name].settings != listener:
+                self._dynamic.remove(name)  # It comes back with other certificates.
+                self._listening.leave(name)
             if self._is_open(name):
                 continue
             bound = prepared.bound.pop(name, None)
             if bound is not None and bound.listener != listener:
-                bound.socket.close()
+                bound.cancel()
                 bound = None
             try:
                 opened.append(bound or self._bind(listener))
@@ -276,41 +219,13 @@ class Serving:
                     plan.drop(service, error.problems)
         return opened
 
-    def _close_unused(self, plan: Plan) -> None:
-        wanted = plan.listeners
-        for name in [name for name in self._dynamic if name not in wanted]:
-            self._close(name)
-
-    def _close(self, name: str) -> None:
-        """Accept nothing more; what runs may end, and then its connection does."""
-        _, listener = self._dynamic.pop(name)
-        self._stop(listener)
-        self.listeners.remove(listener)
-        self._own.remove(listener.address)
-        self._assembly.forget(name)
-        for connection in list(self._connections.open):
-            if connection.door is listener.door:
-                connection.close()
-        log.info("Gateway {name} is closed", name=name)
-
-    def _stop(self, listener: Listener) -> None:
-        starting = self._starting.pop(listener, None)
-        if starting is not None:
-            starting.cancel()
-        listener.stop()
-
-    def _started(self, listener: Listener, starting: asyncio.Future[None]) -> None:
-        self._starting.pop(listener, None)
-        if not starting.cancelled() and (error := starting.exception()) is not None:
-            log.error("{listener} cannot accept: {error}", listener=repr(listener), error=error)
-
     def _tell(self, plan: Plan) -> None:
         for name, problems in plan.problems.items():
             if self.problems.get(name) != problems:
                 what = "; ".join(map(str, problems))
                 log.error("Service {name} is not served: {what}", name=name, what=what)
         self.problems = plan.problems
-        self._retry_at = self._loop.time() + _RETRY
+        self._retry_at = self._seconds() + _RETRY
 
 
 _NOTHING: Final = Prepared()

@@ -128,7 +128,10 @@ def _remove_what_belongs(thing: Stored, tables: _Tables) -> None:
 
 
 class Difference(NamedTuple):
-    """What has changed from one view to the next: names of what is new, another, or gone."""
+    """What has changed from one view to the next: names of what is new, another, or gone.
+
+    ``time`` is when it was changed, in seconds since the epoch; ``None``: another process did.
+    """
 
     before: View
     after: View
@@ -136,9 +139,10 @@ class Difference(NamedTuple):
     users: frozenset[tuple[str, str]]
     keys: frozenset[str]
     revocations: frozenset[str]
+    time: float | None = None
 
     @classmethod
-    def between(cls, before: View, after: View) -> Difference:
+    def between(cls, before: View, after: View, time: float | None = None) -> Difference:
         """Compare two views."""
         return cls(
             before,
@@ -147,6 +151,17 @@ class Difference(NamedTuple):
             _differing(before.users, after.users),
             _differing(before.keys, after.keys),
             _differing(before.revocations, after.revocations),
+            time,
+        )
+
+    @property
+    def removed_users(self) -> frozenset[tuple[str, str]]:
+        """Users that are gone; there may be new ones of these names already."""
+        before, after = self.before.users, self.after.users
+        return frozenset(
+            name
+            for name in self.users & before.keys()
+            if name not in after or after[name].created != before[name].created
         )
 
 
@@ -306,18 +321,18 @@ class State:
                 prepared.cancel()
             raise
         if version == after.version:
-            self._take(after)
+            self._take(after, entry.time)
             return version
         # Somebody else's change is in between: ours takes effect, the other is read.
-        self._take(after.at(self.view.version))
+        self._take(after.at(self.view.version), entry.time)
         try:
             await self._refresh()
         except StoreError as error:
             log.error("What operators have made cannot be read: {error}", error=error)
         return version
 
-    def _take(self, view: View) -> None:
-        difference = Difference.between(self.view, view)
+    def _take(self, view: View, time: float | None = None) -> None:
+        difference = Difference.between(self.view, view, time)
         self.view, self.loaded = view, True
         for listener in self._listeners:
             try:

@@ -20,6 +20,7 @@ from gatekeeper.config.files import check_service_files
 from gatekeeper.config.messages import problems_of
 from gatekeeper.config.metering import meter_problems
 from gatekeeper.config.model import Listener, Section, Service, Settings
+from gatekeeper.config.selling import selling_problems
 from gatekeeper.config.values import is_network_bind, parse_bind
 from gatekeeper.errors import ConfigurationError, Problem
 from gatekeeper.golem.definitions import Definition, read_definition
@@ -174,6 +175,10 @@ class Planner:
         tables = self._drafts(there.values(), [draft])
         yield from _inside(check_services(tables, self._types, self._checkers), "new")
         yield from _inside(check_service_files([draft]), "new")
+        selling = [("new", understood.service)]
+        yield from _inside(
+            selling_problems(selling, self._settings.credits, self._settings.usage), "new"
+        )
         own = {listener.name for listener in understood.listeners}
         others = [
             *self._settings.services,

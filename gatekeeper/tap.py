@@ -8,14 +8,18 @@ start with one message and a status that is not 0.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Sequence
-from typing import Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from twisted.application.service import IService
 from twisted.python import usage
 
 from gatekeeper.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from gatekeeper.config.model import Settings
 
 
 class Options(usage.Options):
@@ -45,13 +49,14 @@ def install_reactor() -> None:
         asyncio.set_event_loop(loop)
         asyncioreactor.install(loop)
     elif not isinstance(getattr(installed, "_asyncioEventloop", None), uvloop.Loop):
-        _fail(
+        fail(
             "gatekeeper brings its own reactor (asyncio on uvloop), but another one is installed: "
             "run twistd without --reactor"
         )
 
 
-def _fail(message: str) -> NoReturn:
+def fail(message: str) -> NoReturn:
+    """End the start with a message, each line of it with our name."""
     raise SystemExit("\n".join(f"gatekeeper: {line}" for line in message.splitlines()))
 
 
@@ -68,12 +73,18 @@ def makeService(options: Options) -> IService:
     from gatekeeper.demo import prepare
     from gatekeeper.net.tls import ignore_malformed_server_names
 
+    file = os.path.abspath(options["config"])  # twistd may go elsewhere
+
+    def read() -> Settings:
+        return load(file, checker_types())
+
     ignore_malformed_server_names()
     try:
         settings = prepare(load(options["config"], checker_types()), _echo)
-        return Daemon(settings, reactor, reactor._asyncioEventloop)  # type: ignore[attr-defined]
+        loop: asyncio.AbstractEventLoop = reactor._asyncioEventloop  # type: ignore[attr-defined]
+        return Daemon(settings, reactor, loop, read)
     except ConfigurationError as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 def _echo(line: str) -> None:

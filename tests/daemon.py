@@ -52,9 +52,12 @@ class Daemon:
 
     In ``configuration`` (TOML) ``@NAME@`` stands for an address with a free port, the same wherever
     the name is the same; ``ports`` are those that are known. ``wrapper`` is a command that the
-    daemon's follows, and that becomes it. As a context manager it is started,
-    and stopped with all that :meth:`stop` checks.
+    daemon's follows, and that becomes it; ``environment`` is added to its own. As a context manager
+    it is started, and stopped with all that :meth:`stop` checks.
     """
+
+    #: What ``twistd`` is to run.
+    service = "gatekeeper"
 
     def __init__(
         self,
@@ -64,11 +67,13 @@ class Daemon:
         daemonized: bool = False,
         ports: Mapping[str, int] | None = None,
         wrapper: Sequence[str] = (),
+        environment: Mapping[str, str] = {},
     ) -> None:
         self.directory = directory
         self.daemonized = daemonized
         self.ports = dict(ports or {})
         self.wrapper = wrapper
+        self.environment = dict(environment)
         directory.mkdir(parents=True, exist_ok=True)
         self.config_file = directory / "gatekeeper.toml"
         self.pid_file = directory / "twistd.pid"
@@ -125,11 +130,16 @@ class Daemon:
         """Begin to start it: ``twistd`` with ``options`` of its own."""
         command = [*self.wrapper, sys.executable, "-c", _TWISTD, f"--pidfile={self.pid_file}"]
         command += [f"--logfile={self.log_file}"] if self.daemonized else ["--nodaemon"]
-        command += [*options, "gatekeeper", "--config", str(self.config_file)]
+        command += [*options, self.service, "--config", str(self.config_file)]
         self.process = subprocess.Popen(
             command,
             cwd=self.directory,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1"},
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "PYTHONFAULTHANDLER": "1",
+                **self.environment,
+            },
             stdin=subprocess.DEVNULL,
             stdout=(self.directory / "stdout").open("wb"),
             stderr=(self.directory / "stderr").open("wb"),
@@ -162,7 +172,7 @@ class Daemon:
         if not self.daemonized:
             assert self.process is not None
             assert self.process.returncode == 0, self.log
-        assert "gatekeeper has stopped" in self.log
+        assert f"{self.service} has stopped" in self.log
         assert not self.pid_file.exists()
         self.check_log()
 

@@ -183,20 +183,22 @@ def silent(until: threading.Event) -> Handler:
 
 
 class Origin:
-    """Listens on a free port. A context manager.
+    """Listens on a free port, or on ``port``. A context manager.
 
     ``on`` maps paths to handlers; whatever is not in there is answered by :func:`echo`.
     ``requests`` are all that came, in order, ``connections`` counts.
     """
 
-    def __init__(self, context: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, context: ssl.SSLContext | None = None, host: str = "127.0.0.1", port: int = 0
+    ) -> None:
         self.on: dict[str, Handler] = {}
         self.requests: list[Received] = []
         self.connections = 0
         self.handshakes_failed = 0
         self._context = context
         self._listening = socket.create_server(
-            (host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=256
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=256
         )
         self.port: int = self._listening.getsockname()[1]
         self._open: set[socket.socket] = set()

@@ -18,6 +18,7 @@ from gatekeeper.store.state import (
     StoredService,
     StoredUser,
 )
+from gatekeeper.usage.records import UsageRecord
 from tests.auth.directories import FakeDirectory
 from tests.net.messages import GET
 from tests.world import GUARDED, NOW, World, worlds
@@ -45,14 +46,20 @@ class Scene:
         self.world.gate.answer = grant
         client = self.world.connect()
         client.sends(GET.replace(b"\r\n\r\n", b"\r\nauthorization: " + presented + b"\r\n\r\n"))
-        self.world.upstream()
+        self.upstream = self.world.upstream()
         self.world.gate.asked.clear()
 
-    def becomes(self, *parts: tuple[object, ...]) -> list[bytes]:
+    def ends(self) -> UsageRecord:
+        """The origin answers, and what was used is written down."""
+        self.upstream.sends(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        self.world.loop.settle()
+        return self.world.record
+
+    def becomes(self, *parts: tuple[object, ...], time: float | None = None) -> list[bytes]:
         """Change what there is; what is checked again is known by what it presents."""
         after = View.of(Snapshot(2, *parts))  # type: ignore[arg-type]
         self.directory.become((), (), after.revocations.values())
-        self.effects.apply(Difference.between(self.before, after))
+        self.effects.apply(Difference.between(self.before, after, time))
         self.before = after
         return [asked.presented for asked in self.world.gate.asked]
 
@@ -96,6 +103,40 @@ def test_what_runs_of_a_service_that_is_gone_may_end(scene: Scene) -> None:
     scene.before = View.of(Snapshot(1, (SHOP,), (ALICE,), (KEY,)))
     scene.asks(Grant("alice", "k1"))
     assert scene.becomes() == []
+
+
+def test_what_a_removed_user_still_used_is_not_the_next_ones(scene: Scene) -> None:
+    scene.before = View.of(Snapshot(1, (SHOP,), (ALICE,)))
+    scene.asks(Grant("alice"))
+    scene.world.gate.answer = Deny("wrong_password", "")
+    assert scene.becomes((SHOP,), time=0.0) == [b"Bearer token"]
+    scene.world.loop.settle()
+    record = scene.world.record
+    assert (record.user, record.reason) == ("alice~1970-01-01T00:00:00Z", "grant_withdrawn")
+
+
+def test_nor_what_somebody_else_still_grants(scene: Scene) -> None:
+    scene.before = View.of(Snapshot(1, (SHOP,), (ALICE,)))
+    scene.asks(Grant("alice"))
+    again = ALICE._replace(created=2.0)
+    assert scene.becomes((SHOP,), (again,)) == [b"Bearer token"]
+    scene.becomes((SHOP,), time=NOW + 60)
+    assert scene.ends().user == "alice~1994-11-06T08:49:37Z"
+
+
+def test_nor_what_runs_of_a_service_that_is_gone(scene: Scene) -> None:
+    scene.before = View.of(Snapshot(1, (SHOP,), (ALICE,)))
+    scene.asks(Grant("alice"))
+    scene.becomes(time=1.0)
+    scene.becomes((SHOP._replace(created=3.0),), (ALICE._replace(created=4.0),))
+    assert scene.ends().user == "alice~1970-01-01T00:00:01Z"
+
+
+def test_who_only_changes_stays_who_it_is(scene: Scene) -> None:
+    scene.before = View.of(Snapshot(1, (SHOP,), (ALICE,)))
+    scene.asks(Grant("alice"))
+    scene.becomes((SHOP,), (ALICE._replace(groups=("spender",)),))
+    assert scene.ends().user == "alice"
 
 
 def test_what_is_remembered_and_has_to_do_with_it_is_forgotten(scene: Scene) -> None:

@@ -371,6 +371,7 @@ class TestUsage:
         record = guarded.record
         assert record == (
             FIRST, NOW - 1.5, 1.5, "shop", "alice", "k1", "POST", "/a", 200, 200, 5, 2, 1, "ok", "",
+            "", "", (),
         )  # fmt: skip
         entry = guarded.entry
         assert entry == (

@@ -63,6 +63,18 @@ async def test_the_first_checker_that_knows_it_ends_the_chain(asker: Asker) -> N
 
 
 @in_reactor
+async def test_several_upstreams(asker: Asker) -> None:
+    urls = '["http://127.0.0.1:10000/base", "http://127.0.0.2:10000/base"]'
+    asker.configure(BASE.replace('"http://127.0.0.1:10000/base"', urls))
+    report = await asker.ask(
+        "GET", "https://api.example.com/acme/x", ("Authorization", good_token())
+    )
+    assert report["answer"]["to"] == ["http://127.0.0.1:10000", "http://127.0.0.2:10000"]
+    words = "goes to http://127.0.0.1:10000 or http://127.0.0.2:10000 as GET /base/x"
+    assert words in " ".join(lines(report).split())
+
+
+@in_reactor
 async def test_a_grant_until_doomsday(asker: Asker) -> None:
     report = await asker.ask(
         "GET", "https://api.example.com/acme", ("Authorization", good_token(10**12))

@@ -12,6 +12,7 @@ import pytest
 from gatekeeper.auth.registry import checker_types
 from gatekeeper.doors import Gateway
 from gatekeeper.errors import ConfigurationError, Refusal
+from gatekeeper.listening import Listening
 from gatekeeper.net.destinations import OwnAddresses
 from gatekeeper.net.listeners import Listener
 from gatekeeper.net.server import ClientConnection
@@ -38,20 +39,29 @@ def own() -> OwnAddresses:
 
 
 @pytest.fixture
-def serving(world: World, own: OwnAddresses, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serving]:
+def listening(
+    world: World, own: OwnAddresses, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Listening]:
     async def start(listener: Listener, loop: object) -> None:
         """What listens is enough here; nothing is accepted."""
 
     monkeypatch.setattr(Listener, "start", start)
+    made = Listening(
+        world.settings.state_dir, world.assembly, world.plane, world.connections, world.loop, own
+    )
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def serving(world: World, listening: Listening) -> Iterator[Serving]:
     made = Serving(
         world.settings,
         checker_types(),
         world.assembly._checkers,  # type: ignore[arg-type]
         world.assembly,
-        world.plane,
-        world.connections,
-        world.loop,
-        own,
+        listening,
+        world.loop.time,
     )
     world.assembly._checkers["golem"] = world.gate  # type: ignore[index]
     yield made
@@ -90,38 +100,38 @@ def finds(world: World, path: bytes) -> bool:
 
 
 def test_a_service_is_found_at_once_and_no_more_when_it_is_gone(
-    world: World, serving: Serving
+    world: World, serving: Serving, listening: Listening
 ) -> None:
     serving.apply(named(v1("a"), v1("b")))
     assert finds(world, b"/a")
     assert finds(world, b"/b")
     serving.apply(named(v1("b")))
     assert not finds(world, b"/a")
-    assert serving.listeners == []
+    assert listening.listeners == []
 
 
 def test_an_address_is_open_while_a_service_has_it(
-    world: World, serving: Serving, own: OwnAddresses
+    world: World, serving: Serving, listening: Listening, own: OwnAddresses
 ) -> None:
     port = free_port()
     a, b = golem("a", port), golem("b", port)
     serving.apply(named(a))
-    (listener,) = serving.listeners
+    (listener,) = listening.listeners
     assert listens(port)
     assert own.at(port)
     assert isinstance(listener.door, Gateway)
     serving.apply(named(a, b))
-    assert serving.listeners == [listener]
+    assert listening.listeners == [listener]
     assert listener.door.services.find("x", b"/b")
     serving.apply(named(b))
     assert listens(port)
     serving.apply({})
-    assert (listens(port), serving.listeners, own.at(port)) == (False, [], [])
+    assert (listens(port), listening.listeners, own.at(port)) == (False, [], [])
 
 
-def test_what_runs_on_a_closed_address_may_end(world: World, serving: Serving) -> None:
+def test_what_runs_on_a_closed_address_may_end(world: World, serving: Serving, listening: Listening) -> None:
     serving.apply(named(golem("a", free_port())))
-    door = serving.listeners[0].door
+    door = listening.listeners[0].door
     running, idle = (
         world.loop.connect(
             LoopProtocol(ClientConnection(world.plane, door, world.connections)),
@@ -135,7 +145,9 @@ def test_what_runs_on_a_closed_address_may_end(world: World, serving: Serving) -
     upstream = world.upstream()
     serving.apply({})
     world.loop.settle()
-    assert not idle.is_open
+    assert idle.is_open  # he has been told nothing, and may be about to ask
+    world.advance(6)
+    assert idle.was_closed
     assert running.is_open
     upstream.sends(OK)
     assert running.message().status == 200
@@ -216,14 +228,14 @@ def test_checkers_that_only_a_stored_service_names_are_made(serving: Serving, wo
     assert "null://" in world.assembly._checkers
 
 
-def test_a_certificate_that_changes_opens_the_address_anew(serving: Serving) -> None:
+def test_a_certificate_that_changes_opens_the_address_anew(serving: Serving, listening: Listening) -> None:
     port = free_port()
     serving.apply(named(golem("a", port)))
-    (before,) = serving.listeners
+    (before,) = listening.listeners
     # The same address without its only service in between.
     serving.apply({})
     serving.apply(named(golem("a", port, to="http://other.example")))
-    assert before not in serving.listeners
+    assert before not in listening.listeners
     assert listens(port)
 
 

@@ -123,7 +123,7 @@ def test_reads_at_the_start(state: State, told: list[Difference]) -> None:
     assert dict(state.keys) == {"k1": KEY}
     assert dict(state.revocations) == {"aa": REVOKED}
     (difference,) = told
-    assert difference[2:] == ({"acme"}, {("acme", "alice")}, {"k1"}, {"aa"})
+    assert difference[2:] == ({"acme"}, {("acme", "alice")}, {"k1"}, {"aa"}, None)
     assert repr(state) == "<State: version 3, 1 services, 1 users, 1 keys>"
 
 
@@ -158,7 +158,8 @@ def test_a_change_goes_into_the_store_and_takes_effect(
     assert outcome(state.change([Add(bob), Replace(KEY._replace(label="x"))], ENTRY)) == [4]
     assert store.entries == [ENTRY]
     assert store.view.users == state.users == {("acme", "alice"): ALICE, ("acme", "bob"): bob}
-    assert [*map(set, told[-1][2:])] == [set(), {("acme", "bob")}, {"k1"}, set()]
+    assert [*map(set, told[-1][2:6])] == [set(), {("acme", "bob")}, {"k1"}, set()]
+    assert told[-1].time == ENTRY.time
     assert store.asked.count("snapshot") == 1, "it knows what it has changed"
 
 
@@ -191,6 +192,24 @@ def test_what_does_not_fit_changes_nothing(
     assert failure(state.change(changes, ENTRY)) == str(error)
     assert state.view is before
     assert store.entries == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "gone"),
+    [
+        ([Remove(ALICE)], True),
+        ([Remove(ACME)], True),
+        ([Remove(ALICE), Add(ALICE._replace(created=2.0))], True),
+        ([Replace(ALICE._replace(password="new"))], False),
+        ([Add(ALICE._replace(name="bob"))], False),
+    ],
+)
+def test_users_that_are_removed(
+    state: State, told: list[Difference], changes: list[Change], gone: bool
+) -> None:
+    state.start()
+    state.change(changes, ENTRY)
+    assert told[-1].removed_users == ({("acme", "alice")} if gone else set())
 
 
 def test_without_changes_there_is_an_entry_only(state: State, store: FakeStore) -> None:

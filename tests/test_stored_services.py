@@ -73,6 +73,11 @@ def test_a_definition_has_gateways_of_its_own(planner: Planner) -> None:
     ("raw", "expected"),
     [
         ({"to": 1}, "to: must be a string"),
+        (
+            {"to": ["http://a", "https://b"]},
+            "to[1]: must have the same scheme as `to[0]`, which is `http`",
+        ),
+        ({"health": {"path": "/"}}, "health: needs a list of URLs in `to`"),
         ({"form": "/x"}, "form: unknown key; did you mean `from`?"),
         ({"checkers": ["nobody"]}, "checkers[0]: there is no table `checkers.nobody`"),
         ({"checkers": ["what://x"]}, "checkers[0]: no checker has a URL of this scheme"),

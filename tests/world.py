@@ -248,7 +248,7 @@ class World:
         assert isinstance(gateway, Gateway)
         hosts = self.settings.services[0].hosts
         origin = gateway.services.find(hosts[0] if hosts else None, b"/").origin
-        assert origin is not None
+        assert isinstance(origin, Origin)
         return origin
 
     @property

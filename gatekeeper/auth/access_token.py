@@ -29,6 +29,7 @@ from gatekeeper.auth.interfaces import (
     Grant,
     IChecker,
     Opens,
+    Subscription,
     Unavailable,
     Verdict,
 )
@@ -183,6 +184,7 @@ class AccessTokenChecker:
             headers=claims.headers,
             expires=None if claims.expires is None else float(claims.expires),
             opens=self.opened_by(claims),
+            subscription=Subscription(claims.did, claims.subscription, claims.owner),
         )
 
     def _judge_known(self, token: bytes) -> Grant | Deny:

@@ -51,7 +51,8 @@ class Chain:
         out.
 
     ``public`` tells whether there is no checker at all: the credential field is not ours then.
-    ``challenges`` are those of all checkers, one per scheme.
+    ``challenges`` are those of all checkers, one per scheme. ``checkers`` and ``scope`` are what was
+    given.
     """
 
     log = Logger()
@@ -71,10 +72,11 @@ class Chain:
         self.public = not checkers
         self.challenges = one_per_scheme(c for checker in checkers for c in checker.challenges)
         self._missing = _missing(checkers)
-        self._checkers = tuple(checkers)
+        self.checkers = tuple(checkers)
+        self.scope = scope or name
         self._cache = cache
         self._get = cache.get
-        self._secret = cache.secret_for(scope or name)
+        self._secret = cache.secret_for(self.scope)
         self._flights: SingleFlight[bytes, Decision] = SingleFlight()
         varies = [checker.varies for checker in checkers]
         names = frozenset[bytes]().union(*(each for each in varies if each is not None))
@@ -85,7 +87,7 @@ class Chain:
         self._uncached: Grant | None = ANONYMOUS if self.public else None
 
     def __repr__(self) -> str:
-        return f"<Chain {self.name!r}: {', '.join(map(repr, self._checkers)) or 'public'}>"
+        return f"<Chain {self.name!r}: {', '.join(map(repr, self.checkers)) or 'public'}>"
 
     def lookup(self, presented: bytes) -> Grant | Deny | None:
         """The answer, where the credential field alone gives it and it is known: the hot path.
@@ -155,8 +157,8 @@ class Chain:
         return decision
 
     def _ask(self, credentials: Credentials, first: int = 0) -> Decision | Deferred[Decision]:
-        for index in range(first, len(self._checkers)):
-            checker = self._checkers[index]
+        for index in range(first, len(self.checkers)):
+            checker = self.checkers[index]
             try:
                 verdict = checker.check(credentials)
             except Exception:
@@ -188,7 +190,7 @@ class Chain:
         self.stats.decided(index, "failed")
         self.log.error(
             "Checker {checker} answered with {kind}, which is no verdict",
-            checker=repr(self._checkers[index]),
+            checker=repr(self.checkers[index]),
             kind=type(verdict).__qualname__,
         )
         return _FAILED
@@ -199,7 +201,7 @@ class Chain:
         frames = traceback.extract_tb(failure.getTracebackObject())
         self.log.error(
             "Checker {checker} failed: {kind} at {place}",
-            checker=repr(self._checkers[index]),
+            checker=repr(self.checkers[index]),
             kind=failure.type.__qualname__ if failure.type else "unknown",
             place=f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "unknown",
         )

@@ -5,14 +5,11 @@ Nothing here imports the reactor before the first request.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from math import inf
 from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple, Protocol, TypeVar
-from urllib.parse import urlsplit
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
-from pydantic import AfterValidator
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionClosed
@@ -31,42 +28,13 @@ from gatekeeper.auth.http_agent import (
     make_treq,
 )
 from gatekeeper.auth.slots import Slots
-from gatekeeper.config.model import Words
-from gatekeeper.config.values import parse_host, parse_port, split_authority
+from gatekeeper.config.model import HttpUrl
 
-__all__ = ["Answer", "Asks", "HttpClient", "HttpError", "HttpUrl", "check_http_url"]
+__all__ = ["Answer", "Asks", "HttpClient", "HttpError", "HttpUrl"]
 
 T = TypeVar("T")
 
 _COMPLAINTS: Final = 10.0  # seconds between two lines in the log
-_PLAIN: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@/?%\[\]-]*")
-
-
-def check_http_url(text: str) -> str:
-    """A URL to ask, as it is: ``http`` or ``https``, a host, perhaps port, path and query.
-
-    :raises ValueError: without the text, which may hold a secret.
-    """
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https"):
-        raise ValueError("must be a URL that starts with `http://` or `https://`")
-    if "#" in text:
-        raise ValueError("must not have a fragment")
-    if "@" in parts.netloc:
-        raise ValueError("must not hold a user name or password")
-    host, port = split_authority(parts.netloc)
-    if not host:
-        raise ValueError("must be a URL with a host")
-    parse_host(host)
-    if port is not None:
-        parse_port(port)
-    if not _PLAIN.fullmatch(text):
-        raise ValueError("must be a plain URL: no blanks, ASCII only")
-    return text
-
-
-#: The type of a setting that is a URL to ask.
-HttpUrl = Annotated[str, AfterValidator(check_http_url), Words("URL")]
 
 
 class Answer(NamedTuple):

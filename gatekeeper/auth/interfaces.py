@@ -8,7 +8,7 @@ holds an object providing :class:`ICheckerPlugin` (see ``CONTRIBUTING.rst``).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from twisted.internet.defer import Deferred
@@ -35,6 +35,18 @@ class Opened(NamedTuple):
     host: str
     port: int
     authorization: bytes | None
+
+
+class Subscription(NamedTuple):
+    """What a Nevermined access token says of who pays: see the ``chain`` credits of a service.
+
+    ``did`` is the service's DID, ``token`` the subscription's NFT (64 hex digits in lower case),
+    ``owner`` the address of the service's owner; each is empty where the token does not say.
+    """
+
+    did: str
+    token: str
+    owner: str
 
 
 class Opens(Protocol):
@@ -114,6 +126,9 @@ class Grant:
     expires: float | None = None
     opens: Opens | None = field(default=None, repr=False)
     recheck: float | None = None
+    subscription: Subscription | None = None
+    #: The name in the usage records, which is ``user`` but for a user who has been removed since.
+    metered_user: str = field(init=False, repr=False, compare=False)
     #: ``x-forwarded-user`` and ``headers`` as lines for the upstream, and the names of those fields
     #: of the client's that do not go there.
     user_line: bytes = field(init=False, repr=False, compare=False)
@@ -130,10 +145,17 @@ class Grant:
             if not is_field(name, value):
                 raise ValueError(f"a grant's {name!r} cannot stand in a header field")
         put = object.__setattr__  # frozen for everybody else
+        put(self, "metered_user", self.user)
         put(self, "user_line", b"x-forwarded-user: %b\r\n" % user if user else b"")
         put(self, "header_lines", encode(self.headers))
         names = (*(name for name, _ in self.headers), *self.removes)
         put(self, "header_names", frozenset(map(normalize, names)))
+
+    def metered_as(self, name: str) -> Grant:
+        """The same under another name in the usage records, and nowhere else."""
+        renamed = replace(self)
+        object.__setattr__(renamed, "metered_user", name)
+        return renamed
 
 
 @dataclass(frozen=True, slots=True)

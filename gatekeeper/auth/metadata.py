@@ -7,24 +7,25 @@ from __future__ import annotations
 
 import re
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 
-from gatekeeper.auth.flight import SingleFlight
+from gatekeeper.auth.answer_cache import AnswerCache
 from gatekeeper.auth.http_client import Answer, Asks, HttpError
 from gatekeeper.auth.jose import load_object
 from gatekeeper.auth.url_patterns import MAX_PATTERNS, UrlPattern, compile_usable
 
+T = TypeVar("T")
+
 #: Of a document, in bytes.
 MAX_DOCUMENT: Final = 1 << 20
+#: A document that is not there may be soon: seconds that its absence is believed.
+MISSING_TTL: Final = 30.0
 
 _PATH: Final = "/api/v1/metadata/assets/ddo/"
-#: A document that is not there may be soon.
-_MISSING_TTL: Final = 30.0
 _ABSENT: Final = frozenset({404, 410})
 
 # 256 bits are 50 digits of base 36 at the most. An id is a digest: it does not begin with as many
@@ -55,6 +56,34 @@ class Ddo:
     open_urls: tuple[UrlPattern, ...]
 
 
+class Marketplace:
+    """A marketplace that is asked for documents.
+
+    :param url: the marketplace's, with or without a ``/`` at the end.
+    :param client: what asks.
+    """
+
+    def __init__(self, url: str, client: Asks) -> None:
+        self._url = url.rstrip("/") + _PATH
+        self._client = client
+
+    def __repr__(self) -> str:
+        return f"<Marketplace {self._url!r}>"
+
+    def ask(self, did: str, read: Callable[[Answer], T], client: str = "") -> Deferred[T]:
+        """What ``read`` makes of the answer about a DID (in lower case): see :func:`read_document`.
+
+        ``client`` is the address of whoever it is for. The Deferred fails with
+        :class:`~gatekeeper.auth.http_client.HttpError` where the marketplace does not say.
+        """
+        fields = {b"accept": b"application/json"}
+        return self._client.ask("GET", self._url + did, read, fields=fields, client=client)
+
+    def close(self) -> None:
+        """Keep no connection."""
+        self._client.close()
+
+
 class MetadataClient:
     """Asks a marketplace, and remembers what it said.
 
@@ -73,16 +102,14 @@ class MetadataClient:
         size: int = 1000,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._url = url.rstrip("/") + _PATH
-        self._client = client
-        self._ttl = ttl
-        self._size = size
-        self._monotonic = monotonic
-        self._known: OrderedDict[str, tuple[Ddo | None, float]] = OrderedDict()
-        self._flights: SingleFlight[str, Ddo | None] = SingleFlight()
+        def ttl_of(found: Ddo | None) -> float:
+            return min(ttl, MISSING_TTL) if found is None else ttl
+
+        self._marketplace = Marketplace(url, client)
+        self._cache: AnswerCache[str, Ddo | None] = AnswerCache(ttl_of, size, monotonic)
 
     def __repr__(self) -> str:
-        return f"<MetadataClient {self._url!r}: {len(self._known)} known>"
+        return f"<MetadataClient of {self._marketplace!r}: {len(self._cache)} known>"
 
     def find(self, did: str, client: str = "") -> Deferred[Ddo | None]:
         """The document of a DID (in lower case), None where there is none.
@@ -90,36 +117,18 @@ class MetadataClient:
         ``client`` is the address of whoever it is for. The Deferred fails with
         :class:`~gatekeeper.auth.http_client.HttpError` where the marketplace does not say.
         """
-        known = self._known.get(did)
-        if known is not None:
-            if self._monotonic() < known[1]:
-                self._known.move_to_end(did)
-                return succeed(known[0])
-            del self._known[did]
-        return self._flights.join(did) or self._flights.lead(did, self._ask(did, client))
+
+        def ask() -> Deferred[Ddo | None]:
+            return self._marketplace.ask(did, lambda answer: read_answer(answer, did), client)
+
+        return self._cache.find(did, ask)
 
     def close(self) -> None:
         """Keep no connection."""
-        self._client.close()
-
-    def _ask(self, did: str, client: str) -> Deferred[Ddo | None]:
-        def read(answer: Answer) -> Ddo | None:
-            return read_answer(answer, did)
-
-        asked = self._client.ask(
-            "GET", self._url + did, read, fields={b"accept": b"application/json"}, client=client
-        )
-        return asked.addCallback(self._keep, did)
-
-    def _keep(self, found: Ddo | None, did: str) -> Ddo | None:
-        if len(self._known) >= self._size:
-            self._known.popitem(last=False)
-        ttl = min(self._ttl, _MISSING_TTL) if found is None else self._ttl
-        self._known[did] = (found, self._monotonic() + ttl)
-        return found
+        self._marketplace.close()
 
 
-def read_answer(answer: Answer, did: str) -> Ddo | None:
+def read_document(answer: Answer, did: str) -> dict[str, Any] | None:
     """The document in a marketplace's answer about ``did``; None: it says that there is none.
 
     :raises HttpError: it is no such answer.
@@ -134,7 +143,13 @@ def read_answer(answer: Answer, did: str) -> Ddo | None:
         raise HttpError(f"the answer is no document: {error}") from None
     if str(document.get("id", did)).lower() != did:
         raise HttpError("the answer is another document")
-    return Ddo(did, _owner(document), _open_urls(document))
+    return document
+
+
+def read_answer(answer: Answer, did: str) -> Ddo | None:
+    """What matters here of the document in an answer: see :func:`read_document`."""
+    document = read_document(answer, did)
+    return None if document is None else Ddo(did, _owner(document), _open_urls(document))
 
 
 def service_of(document: Mapping[str, Any], kind: str) -> Mapping[str, Any]:

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
+from typing import Final
 
 from twisted.plugin import getPlugins
 
@@ -17,6 +19,10 @@ from gatekeeper.auth.revoked import Revoked
 from gatekeeper.config.checkers import CheckerTypes
 from gatekeeper.config.model import Settings
 from gatekeeper.errors import ConfigurationError, Problem
+
+
+#: Tells chains of one name apart.
+_chains: Final = count()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +70,19 @@ def checker_types() -> CheckerTypes:
     )
 
 
-def make_checkers(settings: Settings) -> Mapping[str, IChecker]:
+def make_checkers(
+    settings: Settings, known: Mapping[str, IChecker] | None = None
+) -> Mapping[str, IChecker]:
     """Make every checker that the configuration names: by its name, or by its URL as it is there.
 
-    Who calls this owns them: see :func:`close_checkers`.
+    Those in ``known`` are there already, and are not made. Who calls this owns what is returned:
+    see :func:`close_checkers`.
 
     :raises ConfigurationError: with *all* problems of all checkers, paths from the
         configuration's root (``checkers.keys.file``); nothing is left open then.
     """
     found = find_plugins()
+    there = known or {}
     made: dict[str, IChecker] = {}
     problems: list[Problem] = []
 
@@ -86,9 +96,11 @@ def make_checkers(settings: Settings) -> Mapping[str, IChecker]:
             )
 
     for name, table in settings.checkers.items():
-        make(name, f"checkers.{name}", partial(found.types[table.type].make, name, table.settings))
+        if name not in there:
+            build = partial(found.types[table.type].make, name, table.settings)
+            make(name, f"checkers.{name}", build)
     for path, url in _urls(settings):
-        if url not in made:
+        if url not in made and url not in there:
             scheme = url.partition("://")[0]
             make(url, path, partial(found.schemes[scheme].from_url, url))
     if problems:
@@ -117,17 +129,22 @@ def make_chain(
     checkers: Mapping[str, IChecker],
     cache: VerdictCache,
     revoked: Revoked | None = None,
+    earlier: Chain | None = None,
 ) -> Chain:
     """A chain of the checkers ``names`` (names or URLs), which ``checkers`` holds.
 
     ``name`` is unique among the chains that share ``cache``. ``revoked`` knows tokens that count no
-    more.
+    more. ``earlier`` is the chain that this one comes in place of: with the same checkers it
+    believes what that one has found out. Others by that name it does not believe.
     """
     # Of a URL only the scheme: the rest may hold a secret, or the name of a user.
     labels = [each[: each.find("://") + 3] if "://" in each else each for each in names]
-    # A chain of that name may come back, with other checkers: it does not believe what these said.
-    scope = repr((name, *names))
-    return Chain(name, [checkers[each] for each in names], cache, labels, revoked, scope)
+    asked = tuple(checkers[each] for each in names)
+    if earlier is not None and earlier.checkers == asked:
+        scope = earlier.scope
+    else:
+        scope = f"{name} {next(_chains)}"
+    return Chain(name, asked, cache, labels, revoked, scope)
 
 
 def reload_checkers(checkers: Mapping[str, IChecker]) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -64,11 +65,11 @@ class RevocationFile:
         return held
 
     def note(
-        self, key: str, end: float, count: int, held: Callable[[], Mapping[str, float]]
+        self, ends: Mapping[str, float], count: int, held: Callable[[], Mapping[str, float]]
     ) -> None:
-        """Add a line. ``held`` gives all that there are with it, which are about ``count``.
+        """Add lines. ``held`` gives all that there are with them, which are about ``count``.
 
-        :raises OSError: it is not known whether the line is there.
+        :raises OSError: it is not known whether the lines are there.
         """
         if self._lines > count + _SUPERFLUOUS:
             self.write(held())
@@ -76,17 +77,22 @@ class RevocationFile:
         handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             # The line break comes first, too: the line before may have been torn.
-            os.write(handle, b"\n" + json.dumps([key, end]).encode("ascii") + b"\n")
+            data = b"\n" + b"".join(_lines(ends))
+            if os.write(handle, data) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(handle)
         finally:
             os.close(handle)
-        self._lines += 1
+        self._lines += len(ends)
 
     def write(self, held: Mapping[str, float]) -> None:
         """Have just these in the file.
 
         :raises OSError: it is as it was.
         """
-        lines = (json.dumps([key, end]).encode("ascii") + b"\n" for key, end in held.items())
-        write_atomically(self.path, b"".join(lines))
+        write_atomically(self.path, b"".join(_lines(held)))
         self._lines = len(held)
+
+
+def _lines(ends: Mapping[str, float]) -> Iterator[bytes]:
+    return (json.dumps([key, end]).encode("ascii") + b"\n" for key, end in ends.items())

@@ -7,42 +7,54 @@ The value ``"0"`` shuts out whoever the key stands for.
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.logger import Logger
 from zope.interface import Attribute, Interface, implementer
 
 from gatekeeper.auth.interfaces import IChecker
 from gatekeeper.auth.revocation_file import RevocationFile
-from gatekeeper.errors import ConfigurationError, GatekeeperError, Problem
+from gatekeeper.auth.token_entries import REVOKED, Entries, TokenCacheError
+from gatekeeper.errors import ConfigurationError, Problem
 
-REVOKED: Final = "0"
+__all__ = [
+    "LONGEST",
+    "REVOKED",
+    "IRevoking",
+    "ITokenCache",
+    "IUsesTokenCache",
+    "MemoryTokenCache",
+    "TokenCacheError",
+    "share_token_caches",
+]
 
 #: The longest key and the longest value, in bytes of UTF-8.
 LONGEST: Final = 8192
 
-_SIZE: Final = 100_000
-_CHARACTERS: Final = 64 * 1024 * 1024
-
-
-class TokenCacheError(GatekeeperError):
-    """The cache did not do what was asked: it cannot be reached, or is full."""
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class ITokenCache(Interface):
     """One zone. Every Deferred may fail with :class:`TokenCacheError`.
 
-    Whether it is in memory or shared with other nodes, what is true once a Deferred has fired is
-    true for all who use the zone. Keys and values are strings of up to `LONGEST` bytes.
+    What is true once a Deferred has fired is true for all in this process who use the zone, and,
+    where it is shared with other nodes, a moment later (far less than 100 ms, unless one of them is
+    cut off) for all there. Keys and values are strings of up to `LONGEST` bytes.
     """
 
     ttl: float = Attribute("Seconds that an entry lives of which nothing else is said.")
+    tokens: int = Attribute("How many tokens this process holds; some may have ended.")
+    revocations: int = Attribute("How many revocations it holds; some may have ended.")
+    caught_up: bool = Attribute("Whether all is known here that was changed by others.")
+    outages: int = Attribute("How often that was so no more, since the process began.")
 
     def start() -> Deferred[None]:
-        """Get ready; fires when every revocation is known. Before that, nothing is asked."""
+        """Get ready; fires when every revocation is known, or what is shared is out of reach.
+
+        Before that, nothing is asked.
+        """
 
     def close() -> Deferred[None]:
         """Give back what it holds."""
@@ -51,7 +63,10 @@ class ITokenCache(Interface):
         """The value, None where there is none that still holds."""
 
     def add(key: str, value: str, ttl: float | None = None) -> Deferred[str | None]:
-        """Add an entry where there is none: None. Else the value that is there, and stays."""
+        """Add an entry where there is none: None. Else the value that is there, and stays.
+
+        While the other nodes are out of reach, a token may be added for this one alone.
+        """
 
     def replace(key: str, value: str, ttl: float | None = None) -> Deferred[bool]:
         """Change an entry, which lives ``ttl`` seconds from now; False where there is none."""
@@ -96,22 +111,25 @@ class IUsesTokenCache(Interface):
 
 
 def share_token_caches(
-    checkers: Mapping[str, IChecker], make: Callable[[str, float], ITokenCache]
+    checkers: Mapping[str, IChecker],
+    make: Callable[[str, float], ITokenCache],
+    others: Mapping[str, IChecker] | None = None,
 ) -> dict[str, ITokenCache]:
     """Give every checker that wants one its zone; the zones by name.
 
-    ``make`` makes a zone, from its name and ``ttl``.
+    ``make`` makes a zone, from its name and ``ttl``. ``others`` are checkers that have theirs.
 
     :raises ConfigurationError: two checkers want one zone: what one server said would count for
         the other. Paths from the configuration's root.
     """
     zones: dict[str, ITokenCache] = {}
     problems = []
+    taken = {user.zone for user in map(_uses, (others or {}).values()) if user is not None}
     for name, checker in checkers.items():
-        user = IUsesTokenCache(checker, None)
+        user = _uses(checker)
         if user is None:
             continue
-        if user.zone in zones:
+        if user.zone in zones or user.zone in taken:
             message = f"another checker has the zone `{user.zone}` already"
             problems.append(Problem(f"checkers.{name}.zone", message))
             continue
@@ -122,90 +140,53 @@ def share_token_caches(
     return zones
 
 
-class _Area:
-    """Entries with their ends, oldest first, and how many characters they are."""
+def _uses(checker: IChecker) -> IUsesTokenCache | None:
+    user: IUsesTokenCache | None = IUsesTokenCache(checker, None)
+    return user
 
-    def __init__(self) -> None:
-        self.entries: OrderedDict[str, tuple[str, float]] = OrderedDict()
-        self.characters = 0
 
-    def put(self, key: str, value: str, end: float) -> None:
-        self.remove(key)
-        self.entries[key] = (value, end)
-        self.characters += _weight(key, value)
-
-    def remove(self, key: str) -> bool:
-        entry = self.entries.pop(key, None)
-        if entry is None:
-            return False
-        self.characters -= _weight(key, entry[0])
-        return True
-
-    def purge(self, now: float) -> None:
-        for key in [key for key, (_, end) in self.entries.items() if end <= now]:
-            self.remove(key)
+def _done(do: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+    try:
+        return succeed(do(*args, **kwargs))
+    except TokenCacheError:
+        return fail()
 
 
 @implementer(ITokenCache)
 class MemoryTokenCache:
-    """A zone of this process alone.
+    """A zone of this process alone. The parameters are those of `Entries`."""
 
-    It is bounded by entries and by characters. Where it is full the oldest tokens go; a revocation
-    never goes for a token, and where revocations alone fill it, no more are taken. Tokens are gone
-    with the process; revocations are in ``file`` before they count, and are read from it again.
-
-    :param ttl: see :attr:`ITokenCache.ttl`.
-    :param size: entries of each sort; ``characters`` is what keys and values may come to.
-    :param file: where revocations outlive the process; ``None``: nowhere.
-    :param monotonic: seconds of a clock that nobody sets; ``wall`` those since the epoch.
-    """
-
-    _log = Logger()
+    caught_up = True
+    outages = 0
 
     def __init__(
         self,
         ttl: float = 300.0,
-        size: int = _SIZE,
-        characters: int = _CHARACTERS,
         monotonic: Callable[[], float] = time.monotonic,
         *,
         file: RevocationFile | None = None,
         wall: Callable[[], float] = time.time,
+        **bounds: int,
     ) -> None:
         self.ttl = ttl
-        self._size = size
-        self._characters = characters
-        self._monotonic = monotonic
-        self._file = file
-        self._wall = wall
-        self._tokens = _Area()
-        self._revoked = _Area()
-        self._listeners: list[Callable[[str], None]] = []
+        self._entries = Entries(ttl, monotonic=monotonic, file=file, wall=wall, **bounds)
 
     def __repr__(self) -> str:
         return f"<MemoryTokenCache: {self.tokens} tokens, {self.revocations} revoked>"
 
     @property
     def tokens(self) -> int:
-        """How many tokens are held; some may have ended."""
-        return len(self._tokens.entries)
+        """See :class:`ITokenCache`."""
+        return self._entries.tokens
 
     @property
     def revocations(self) -> int:
-        """How many revocations are held."""
-        return len(self._revoked.entries)
+        """See :class:`ITokenCache`."""
+        return self._entries.revocations
 
     def start(self) -> Deferred[None]:
         """See :class:`ITokenCache`."""
-        if self._file is not None:
-            wall, now = self._wall(), self._monotonic()
-            try:
-                held = self._file.load(wall)
-            except OSError as error:
-                return fail(_unwritable(self._file, error))
-            for key, end in held.items():
-                self._revoked.put(key, REVOKED, now + end - wall)
-        return succeed(None)
+        return _done(self._entries.load)
 
     def close(self) -> Deferred[None]:
         """See :class:`ITokenCache`."""
@@ -213,137 +194,37 @@ class MemoryTokenCache:
 
     def get(self, key: str) -> Deferred[str | None]:
         """See :class:`ITokenCache`."""
-        return succeed(self._get(key))
+        return succeed(self._entries.get(key))
 
     def add(self, key: str, value: str, ttl: float | None = None) -> Deferred[str | None]:
         """See :class:`ITokenCache`."""
-        found = self._get(key)
+        found = self._entries.get(key)
         if found is not None:
             return succeed(found)
-        return self._put(key, value, ttl).addCallback(lambda _: None)
+        return _done(self._entries.put, key, value, ttl).addCallback(lambda _: None)
 
     def replace(self, key: str, value: str, ttl: float | None = None) -> Deferred[bool]:
         """See :class:`ITokenCache`."""
-        if self._get(key) is None:
+        if self._entries.get(key) is None:
             return succeed(False)
-        return self._put(key, value, ttl).addCallback(lambda _: True)
+        return _done(self._entries.put, key, value, ttl).addCallback(lambda _: True)
 
     def revoke(self, key: str, ttl: float | None = None) -> Deferred[None]:
         """See :class:`ITokenCache`."""
-        return self._put(key, REVOKED, ttl)
+        return _done(self._entries.put, key, REVOKED, ttl)
 
     def delete(self, key: str) -> Deferred[bool]:
         """See :class:`ITokenCache`."""
-        found = self._get(key) is not None
-        try:
-            self._note(key, None)
-        except TokenCacheError:
-            return fail()
-        self._tokens.remove(key)
-        self._revoked.remove(key)
-        return succeed(found)
+        return _done(self._entries.remove, key)
 
     def clear(self) -> Deferred[None]:
         """See :class:`ITokenCache`."""
-        if self._file is not None and self._revoked.entries:
-            try:
-                self._file.write({})
-            except OSError as error:
-                return fail(_unwritable(self._file, error))
-        self._tokens, self._revoked = _Area(), _Area()
-        return succeed(None)
+        return _done(self._entries.clear)
 
     def items(self) -> Deferred[Mapping[str, str]]:
         """See :class:`ITokenCache`."""
-        now = self._monotonic()
-        found: dict[str, str] = {}
-        for area in (self._tokens, self._revoked):
-            area.purge(now)
-            found.update((key, value) for key, (value, _) in area.entries.items())
-        return succeed(found)
+        return succeed(self._entries.items())
 
     def subscribe(self, revoked: Callable[[str], None]) -> Callable[[], None]:
         """See :class:`ITokenCache`."""
-        self._listeners.append(revoked)
-        return lambda: self._listeners.remove(revoked)
-
-    def _get(self, key: str) -> str | None:
-        for area in (self._revoked, self._tokens):
-            entry = area.entries.get(key)
-            if entry is not None:
-                if self._monotonic() < entry[1]:
-                    return entry[0]
-                area.remove(key)
-        return None
-
-    def _put(self, key: str, value: str, ttl: float | None) -> Deferred[None]:
-        now = self._monotonic()
-        revoked = value == REVOKED
-        if revoked and not self._has_room(key, now):
-            return fail(TokenCacheError("too many revocations"))
-        end = now + (self.ttl if ttl is None else ttl)
-        try:
-            self._note(key, end if revoked else None)
-        except TokenCacheError:
-            return fail()
-        area, other = (self._revoked, self._tokens) if revoked else (self._tokens, self._revoked)
-        area.put(key, value, end)
-        other.remove(key)
-        while len(self._tokens.entries) > self._size or self._too_large():
-            self._tokens.remove(next(iter(self._tokens.entries)))
-        if revoked:
-            self._tell(key)
-        return succeed(None)
-
-    def _note(self, key: str, end: float | None) -> None:
-        """Write down that a key is shut out until ``end``, or (``None``) is not any more.
-
-        :raises TokenCacheError: that failed, so it must not count either.
-        """
-        file, entries = self._file, self._revoked.entries
-        if file is None or (end is None and key not in entries):
-            return
-        since = self._wall() - self._monotonic()
-
-        def held() -> dict[str, float]:
-            ends = {each: until + since for each, (_, until) in entries.items() if each != key}
-            return ends if end is None else {**ends, key: end + since}
-
-        try:
-            file.note(key, 0.0 if end is None else end + since, len(entries), held)
-        except OSError as error:
-            raise _unwritable(file, error) from error
-
-    def _has_room(self, key: str, now: float) -> bool:
-        area = self._revoked
-        if key in area.entries:
-            return True
-        if (
-            len(area.entries) >= self._size
-            or area.characters + _weight(key, REVOKED) > self._characters
-        ):
-            area.purge(now)
-        return (
-            len(area.entries) < self._size
-            and area.characters + _weight(key, REVOKED) <= self._characters
-        )
-
-    def _too_large(self) -> bool:
-        return bool(self._tokens.entries) and (
-            self._tokens.characters + self._revoked.characters > self._characters
-        )
-
-    def _tell(self, key: str) -> None:
-        for listener in list(self._listeners):
-            try:
-                listener(key)
-            except Exception:
-                self._log.failure("A revocation could not be passed on")
-
-
-def _unwritable(file: RevocationFile, error: OSError) -> TokenCacheError:
-    return TokenCacheError(f"state_dir: {file.path}: {error.strerror}")
-
-
-def _weight(key: str, value: str) -> int:
-    return len(key) + len(value)
+        return self._entries.subscribe(revoked)

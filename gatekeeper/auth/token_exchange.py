@@ -58,6 +58,7 @@ _MALFORMED: Final = Deny("malformed_credentials", "The credentials are malformed
 _REFUSED: Final = Deny("refused", "You may not use this service.", 403)
 _SHUT_OUT: Final = Deny("revoked", "You may not use this service.", 403)
 _AWAY: Final = Unavailable("auth_server_away", "The credentials cannot be checked at the moment.")
+_CUT_OFF: Final = Unavailable("token_cache_away", "It cannot be told now who may use this service.")
 
 
 def _check_credential_field(text: str) -> str:
@@ -232,8 +233,10 @@ class TokenExchangeChecker:
                 # An operator, or another node, may have said something meanwhile: that counts.
                 lifetime = token_lifetime(value, self.ttl, self._seconds())
                 value = await self._cache.add(key, value, lifetime) or value
-        except (HttpError, TokenCacheError):
+        except HttpError:
             return _AWAY
+        except TokenCacheError:
+            return _CUT_OFF
         return _SHUT_OUT if value == REVOKED else self._grant(key, credential, value)
 
     def _fetch(self, credential: bytes, client: str) -> Deferred[str | None]:

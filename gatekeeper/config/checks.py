@@ -10,12 +10,24 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from gatekeeper.config.balancing import balancing_problems
+from gatekeeper.config.burning import burner_problems
 from gatekeeper.config.checkers import CheckerTable, CheckerTypes
 from gatekeeper.config.drafts import Draft, draft, drafts, sound
 from gatekeeper.config.messages import path_of, suggestion
 from gatekeeper.config.metering import meter_problems
-from gatekeeper.config.model import Demo, Listener, Management, Section, Service
+from gatekeeper.config.model import (
+    Burner,
+    Credits,
+    Demo,
+    Listener,
+    Management,
+    Section,
+    Service,
+    Usage,
+)
 from gatekeeper.config.needs import unmet_needs
+from gatekeeper.config.selling import selling_problems
 from gatekeeper.config.values import Address, check_name, is_network_bind, parse_bind
 from gatekeeper.errors import ConfigurationError, Problem
 
@@ -27,6 +39,9 @@ _ROLES = {
     "callers": ("introspection",),
     "credentials_from": ("forward",),
     "allow": ("forward",),
+    "credits": ("forward",),
+    "rates": ("forward",),
+    "quotas": ("forward",),
 }
 
 Table = TypeVar("Table", bound=Section)
@@ -72,6 +87,12 @@ def cross_check(
     yield from check_services(tables, types, checkers)
     yield from conflicting_services(tables)
     yield from meter_problems(raw.get("services"))
+    yield from selling_problems(
+        [*_sellers(tables.services), *_sellers(tables.listeners)],
+        _one(Credits, raw, "credits"),
+        _one(Usage, raw, "usage"),
+    )
+    yield from burner_problems(_section(Burner, raw, "burner"), _section(Credits, raw, "credits"))
     yield from _open_management(tables.management)
     yield from _demo_without_users(tables)
 
@@ -88,11 +109,24 @@ def check_services(
     yield from unmet_needs(tables.listeners, tables.services, checkers)
     yield from _actions_beside_others(tables.services)
     yield from _http2_to_nowhere(tables.services)
+    yield from balancing_problems(tables.services)
 
 
 def _section(model: type[Table], raw: Mapping[str, Any], key: str) -> list[Draft[Table]]:
     table = raw.get(key, {})
     return [draft(model, table, key)] if isinstance(table, dict) else []
+
+
+def _one(model: type[Table], raw: Mapping[str, Any], key: str) -> Table | None:
+    """A table that may be missing; ``None`` where some of it cannot be read."""
+    table = raw.get(key, {})
+    found = draft(model, table, key) if isinstance(table, dict) else None
+    return None if found is None or found.broken else found.table
+
+
+def _sellers(tables: Iterable[Draft[Any]]) -> Iterator[tuple[str, Any]]:
+    """Services and listeners as far as what they sell can be read."""
+    return sound(tables, "checkers", "credits", "rates", "quotas")
 
 
 def _checker_types(raw: Any) -> dict[str, Any]:

@@ -32,9 +32,9 @@ def check_service_files(services: Iterable[Draft[Service]]) -> Iterator[Problem]
     """What is wrong with the files of services; their paths are absolute."""
     services = list(services)
     for path, service in sound(services, "ca_file"):
-        yield from _unreadable(f"{path}.ca_file", service.ca_file)
+        yield from unreadable(f"{path}.ca_file", service.ca_file)
     for path, service in sound(services, "actions_file"):
-        yield from _unreadable(f"{path}.actions_file", service.actions_file)
+        yield from unreadable(f"{path}.actions_file", service.actions_file)
 
 
 def _state_dir(value: Any) -> Iterator[Problem]:
@@ -56,7 +56,7 @@ def _state_dir(value: Any) -> Iterator[Problem]:
 def _tls(tls: Draft[TLS]) -> Iterator[Problem]:
     yield from _pairs([tls])
     for path, table in sound([tls], "client_ca"):
-        yield from _unreadable(f"{path}.client_ca", table.client_ca)
+        yield from unreadable(f"{path}.client_ca", table.client_ca)
         if table.client_ca is None and "client_certificates" in table.model_fields_set:
             yield Problem(f"{path}.client_certificates", "belongs beside `client_ca`")
     for path, table in sound([tls], "certificate", "key", "self_signed"):
@@ -72,12 +72,13 @@ def _tls(tls: Draft[TLS]) -> Iterator[Problem]:
 
 def _pairs(tables: Iterable[Draft[Pair]]) -> Iterator[Problem]:
     for path, table in sound(tables, "certificate"):
-        yield from _unreadable(f"{path}.certificate", table.certificate)
+        yield from unreadable(f"{path}.certificate", table.certificate)
     for path, table in sound(tables, "key"):
-        yield from _unreadable(f"{path}.key", table.key)
+        yield from unreadable(f"{path}.key", table.key)
 
 
-def _unreadable(path: str, file: Path | None) -> Iterator[Problem]:
+def unreadable(path: str, file: Path | None) -> Iterator[Problem]:
+    """What is wrong with a file that is read, if there is one; ``path`` is its place."""
     if file is None:
         return
     try:

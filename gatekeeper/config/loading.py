@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +23,29 @@ from gatekeeper.golem.expansion import expand
 _LARGEST_FILE = 16 * 1024 * 1024  # bytes
 
 
+def _as_it_is(tree: dict[str, Any]) -> dict[str, Any]:
+    return tree
+
+
 def load(
-    path: str | Path, checker_types: CheckerTypes, *, environ: Mapping[str, str] = os.environ
+    path: str | Path,
+    checker_types: CheckerTypes,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    complete: Callable[[dict[str, Any]], dict[str, Any]] = _as_it_is,
 ) -> Settings:
     """Read a configuration file.
 
     ``checker_types`` is what the installed checkers accept, ``environ`` where
-    ``{ env = "NAME" }`` is looked up.
+    ``{ env = "NAME" }`` is looked up. ``complete`` may add to what stands in the file, and take
+    away from it, before that is looked at.
 
     :raises ConfigurationError: with every problem, each at its path. No message shows a value
         that came from the environment or from a file, or anything else that may be a secret.
     """
     file = Path(path).absolute()
     try:
-        tree = _read(file)
+        tree = complete(_read(file))
     except ValueError as error:
         raise ConfigurationError([Problem("", str(error))], str(path)) from None
     secrets = Secrets(environ, file.parent)

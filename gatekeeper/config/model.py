@@ -17,12 +17,16 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     InstanceOf,
+    SecretStr,
+    Tag,
     WithJsonSchema,
 )
 
 from gatekeeper.config import values
+from gatekeeper.config.cache_url import check_cache_url
 from gatekeeper.config.checkers import CheckerTable
 from gatekeeper.config.destinations import check_allow_rule
 
@@ -43,10 +47,22 @@ Units = Annotated[int, Field(strict=True, ge=0, lt=2**63), Words("number")]
 Flag = Annotated[bool, Field(strict=True)]
 Name = Annotated[str, AfterValidator(values.check_name), Words("name")]
 Bind = Annotated[str, AfterValidator(values.check_bind), Words("address:port")]
+HttpUrl = Annotated[str, AfterValidator(values.check_http_url), Words("URL")]
 Host = Annotated[str, AfterValidator(values.parse_host_pattern), Words("host name")]
 Network = Annotated[str, AfterValidator(values.check_network), Words("network")]
 Method = Annotated[str, AfterValidator(values.check_method), Words("method")]
 Checker = Annotated[str, Words("checker")]
+Destination = Annotated[
+    Annotated[str, AfterValidator(values.check_destination), Tag("one")]
+    | Annotated[
+        tuple[Annotated[str, AfterValidator(values.check_upstream), Words("URL")], ...],
+        AfterValidator(values.some),
+        Tag("several"),
+    ],
+    Discriminator(lambda value: "several" if isinstance(value, list | tuple) else "one"),
+    Words("URL or list of URLs"),
+]
+Status = Annotated[int, Field(strict=True, ge=200, le=599), Words("status")]
 AllowRule = Annotated[str, AfterValidator(check_allow_rule), Words("allow rule")]
 JsonPaths = Annotated[
     tuple[str, ...],
@@ -59,6 +75,10 @@ JsonPaths = Annotated[
     ),
 ]
 Amount = Annotated[Decimal, BeforeValidator(values.exact_amount), Words("number")]
+Multiplier = Annotated[
+    Decimal, BeforeValidator(values.exact_amount), Field(ge=1, le=100), Words("number")
+]
+Gwei = Annotated[Decimal, BeforeValidator(values.exact_amount), Field(gt=0), Words("number")]
 ModelName = Annotated[str, AfterValidator(values.check_model_name)]
 
 
@@ -87,7 +107,24 @@ class Store(Section):
 class Cache(Section):
     """What the checkers said, remembered."""
 
-    url: Literal["memory://"] = Field(default="memory://", description="Where verdicts are kept.")
+    url: Annotated[str, AfterValidator(check_cache_url), Words("URL")] = Field(
+        default="memory://",
+        repr=False,  # it may hold a password
+        description="Where `exchange` checkers keep tokens, and who has been shut out: "
+        "`memory://`, each node for itself, or `redis://user:password@host:port/database`, which "
+        "nodes share; `rediss://` with TLS. Verdicts are always kept in memory.",
+    )
+    ca_file: Path | None = Field(
+        default=None,
+        description="`rediss://`: PEM file of the authorities that Redis is verified with; the "
+        "system's if left out.",
+    )
+    on_outage: Literal["refuse", "serve"] = Field(
+        default="refuse",
+        description="While Redis is away, or this node is cut off from it: `refuse`, requests that "
+        "need a token get a 503, for it is not known any more who has been shut out; `serve`, they "
+        "are answered from what is known here, and new callers are asked about.",
+    )
     ttl: Seconds = Field(default=300.0, description="A grant is believed for so long, at the most.")
     negative_ttl: Seconds = Field(default=5.0, description="A denial is believed for so long.")
     size: Count = Field(
@@ -255,6 +292,73 @@ class TLS(Section):
     )
 
 
+class ServiceCredits(Section):
+    """What a request costs. Only those are charged that the upstream answers with 2xx."""
+
+    source: Literal["chain", "prepaid"] = Field(
+        description="`chain`: the caller's access token names a subscription, whose documents say "
+        "what is paid, out of which NFT balance; `[credits]` says where to ask. `prepaid`: credits "
+        "that `gatekeeper credits grant` gives to users, at the prices below.",
+    )
+    pool: Name = Field(
+        default="default", description="`prepaid`: which credits; services may share a pool."
+    )
+    charge: Literal["fixed", "dynamic", "units"] = Field(
+        default="fixed",
+        description="`prepaid`: `fixed`, every request costs `amount`; `dynamic`, what the "
+        "upstream says in the field `NVMCreditsConsumed`, else `amount`; `units`, what `meter` "
+        "says.",
+    )
+    amount: Units = Field(default=1, description="`prepaid`: the price of a request.")
+    minimum: Units | None = Field(
+        default=None, description="`prepaid`: the least that is charged, unless it is free."
+    )
+    maximum: Units | None = Field(
+        default=None,
+        description="`prepaid`: the most that is charged. So much is set aside while a request "
+        "runs whose price is not known before.",
+    )
+    required: Units = Field(
+        default=1, description="`prepaid`: so much must be there for a request that may cost."
+    )
+    assumed: Count = Field(
+        default=1,
+        description="Set aside while a request runs whose price is not known before, and has no "
+        "maximum.",
+    )
+
+
+class Rate(Section):
+    """How many requests a caller may make in a time; above it 429."""
+
+    requests: Count = Field(description="So many in each period, spread evenly.")
+    per: Literal["second", "minute", "hour"] = Field(default="second", description="The period.")
+    burst: Count | None = Field(
+        default=None, description="So many at once, after a pause; as `requests` if left out."
+    )
+    by: Literal["user", "key", "client"] = Field(
+        default="user",
+        description="Whose requests are counted together: a user's, an API key's, or those of one "
+        "address. Callers without user, or key, count by their address; an IPv6 address counts as "
+        "the /64 network that it is in.",
+    )
+
+
+class Quota(Section):
+    """How many units (see `meter`) a caller may use in a period (UTC); above it 429."""
+
+    units: Count = Field(description="So many in each period.")
+    per: Literal["hour", "day", "month"] = Field(description="The period, of the calendar in UTC.")
+    by: Literal["user", "key"] = Field(
+        default="user",
+        description="Whose units are counted together: a user's, or an API key's. Callers without "
+        "user are not counted, and those without key count as users.",
+    )
+    assumed: Count = Field(
+        default=1, description="Set aside while a request runs whose units are not known yet."
+    )
+
+
 class Listener(Section):
     """An address that clients connect to."""
 
@@ -303,6 +407,16 @@ class Listener(Section):
         description="`forward` only: destinations, `host:port`; the host a name, `*.suffix`, an "
         "address, a network or `*`, the port a number or `*`. Addresses that are not public are "
         "refused unless a rule other than `*` names them.",
+    )
+    credits: ServiceCredits | None = Field(
+        default=None, description="`forward` only: what a request costs; see `services.credits`."
+    )
+    rates: tuple[Rate, ...] = Field(
+        default=(), description="`forward` only: how fast callers may ask; see `services.rates`."
+    )
+    quotas: tuple[Quota, ...] = Field(
+        default=(),
+        description="`forward` only: how much callers may use; see `services.quotas`.",
     )
 
 
@@ -391,6 +505,40 @@ class Meter(Section):
     maximum: Units = Field(default=10**15, description="The most that is charged.")
 
 
+class Ejection(Section):
+    """How an upstream of a list in `to` is left alone that fails."""
+
+    failures: Count = Field(
+        default=3,
+        description="Requests in a row that the upstream did not begin to answer: it could not be "
+        "reached, broke off or was silent for too long.",
+    )
+    duration: Seconds = Field(
+        default=10.0,
+        description="It gets no requests for so long; then one, which decides. Each time that this "
+        "fails, too, it is twice as long.",
+    )
+    longest: Seconds = Field(default=300.0, description="But no longer than this.")
+
+
+class HealthChecks(Section):
+    """Questions that each upstream of a list in `to` is asked now and then."""
+
+    path: Annotated[str, AfterValidator(values.check_health_path), Words("path")] = Field(
+        description="What is asked for, with `GET`: a path, perhaps with a query. It is the whole "
+        "path; that of `to` is not put before it."
+    )
+    interval: Seconds = Field(default=5.0, description="How often, give or take a tenth.")
+    timeout: Seconds = Field(default=2.0, description="The answer must begin within this.")
+    status: Annotated[tuple[Status, ...], AfterValidator(values.some)] = Field(
+        default=(200,), description="What the answer must be to be good."
+    )
+    healthy: Count = Field(
+        default=2, description="Good answers in a row that make an upstream up again."
+    )
+    unhealthy: Count = Field(default=3, description="Others in a row that make it down.")
+
+
 class Service(Section):
     """Something behind the gateway: where it is found, where it goes, who may use it."""
 
@@ -404,9 +552,10 @@ class Service(Section):
     from_: Annotated[str, AfterValidator(values.check_prefix), Words("path")] = Field(
         default="/", alias="from", description="Path prefix, whole segments."
     )
-    to: Annotated[str, AfterValidator(values.check_destination), Words("URL")] = Field(
-        description="Where it goes: `http://host:port/path` or `https://…`, or `grant`: the "
-        "upstream that the caller's token names."
+    to: Destination = Field(
+        description="Where it goes: `http://host:port/path` or `https://…`; a list of these, with "
+        "the same scheme and path, which share the requests; or `grant`: the upstream that the "
+        "caller's token names."
     )
     allow: tuple[AllowRule, ...] = Field(
         default=("*:*",),
@@ -456,8 +605,136 @@ class Service(Section):
         "them without counting them.",
     )
     meter: Meter = Field(default=Meter(), description="What is charged for a request.")
+    credits: ServiceCredits | None = Field(
+        default=None, description="What a request costs; nothing if left out."
+    )
+    rates: tuple[Rate, ...] = Field(default=(), description="How fast callers may ask.")
+    quotas: tuple[Quota, ...] = Field(default=(), description="How much callers may use.")
     timeouts: ServiceTimeouts = Field(default=ServiceTimeouts(), description="Overrides.")
     limits: ServiceLimits = Field(default=ServiceLimits(), description="Overrides.")
+    ejection: Ejection = Field(
+        default=Ejection(), description="With a list in `to`: when an upstream is left alone."
+    )
+    health: HealthChecks | None = Field(
+        default=None, description="With a list in `to`: check the upstreams actively."
+    )
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The upstreams; none with `to = "grant"`."""
+        if isinstance(self.to, tuple):
+            return self.to
+        return () if self.to == "grant" else (self.to,)
+
+
+class Credits(Section):
+    """Where balances and prices are asked for; see `services.credits`."""
+
+    rpc_url: HttpUrl | None = Field(
+        default=None,
+        repr=False,  # it may hold a key
+        description='`source = "chain"`: a node of the chain (JSON-RPC over HTTP).',
+    )
+    chain_id: Count | None = Field(
+        default=None,
+        description="The chain's number (EIP-155). The node must say the same.",
+    )
+    marketplace_url: Annotated[str, AfterValidator(values.check_http_url), Words("URL")] | None = (
+        Field(
+            default=None,
+            description='`source = "chain"`: where the documents of services are asked for.',
+        )
+    )
+    ca_file: Path | None = Field(
+        default=None,
+        description="PEM file of the authorities that both are verified with; the system's if "
+        "left out.",
+    )
+    timeout: Seconds = Field(default=10.0, description="Both must answer within this time.")
+    balance_ttl: Seconds = Field(
+        default=30.0, description="A balance is believed for so long, less what is used meanwhile."
+    )
+    price_ttl: Seconds = Field(default=300.0, description="Prices are believed for so long.")
+    on_chain_outage: Literal["refuse", "admit"] = Field(
+        default="refuse",
+        description="While balances cannot be read: `refuse` with 503, or `admit` and charge.",
+    )
+
+
+class Burner(Section):
+    """What is metered and owed on the chain is burned there, with a key that may do so.
+
+    `twistd gatekeeper-burner` does it in a process of its own, or the daemon does it itself.
+    """
+
+    enabled: Flag = Field(
+        default=False, description="Burn in the daemon itself, which then has the key."
+    )
+    interval: Seconds = Field(
+        default=3600.0, description="Burn a payer's credits when the oldest has waited for so long."
+    )
+    amount: Count | None = Field(
+        default=None, description="Or when they come to so many; only by time if left out."
+    )
+    batch: Annotated[Count, Field(le=500)] = Field(
+        default=20, description="Payers whose credits are burned with one transaction."
+    )
+    poll: Seconds = Field(default=5.0, description="The chain and the store are asked this often.")
+    confirmations: Annotated[Units, Field(le=100_000)] = Field(
+        default=5, description="Blocks that must stand on a burn's own before it is final."
+    )
+    retries: Annotated[Units, Field(le=1_000)] = Field(
+        default=3,
+        description="What the contract refuses is tried again so often; then its charges are in "
+        "error, until an operator wants them to be tried again.",
+    )
+    keyfile: Path | None = Field(
+        default=None,
+        description="The key of the account that burns, as a wallet's file (Web3 Secret Storage). "
+        "The account needs the contract's operator role, and gas.",
+    )
+    keyfile_password: SecretStr | None = Field(default=None, description="Opens `keyfile`.")
+    mnemonic: SecretStr | None = Field(
+        default=None, description="In place of `keyfile`: the wallet's words (BIP-39)."
+    )
+    derivation_path: Annotated[
+        str, Field(pattern=r"^m(/[0-9]{1,10}'?){1,10}$"), Words("string")
+    ] = Field(
+        default="m/44'/60'/0'/0/0",
+        description="With `mnemonic`: which of the wallet's accounts (BIP-44).",
+    )
+    max_fee_gwei: Gwei = Field(
+        default=Decimal(200),
+        description="The most that is offered for a unit of gas; while gas costs more, nothing is "
+        "burned. What is paid is what it costs.",
+    )
+    max_priority_gwei: Gwei = Field(
+        default=Decimal(50), description="The most of it that is offered to who makes the block."
+    )
+    gas_multiplier: Multiplier = Field(
+        default=Decimal("1.25"),
+        description="The gas that the node estimates is raised by this, for a burn may need more "
+        "when it comes to it.",
+    )
+    gas_price_multiplier: Multiplier = Field(
+        default=Decimal(1), description="The fees that the node suggests are raised by this."
+    )
+    max_gas: Count = Field(
+        default=10_000_000,
+        description="The most gas that a transaction may use. Batches that need more are halved.",
+    )
+    stuck: Seconds = Field(
+        default=120.0,
+        description="A transaction that is in no block after so long is offered again for more.",
+    )
+    resend: Seconds = Field(
+        default=15.0, description="A transaction that is in no block is sent again this often."
+    )
+    metrics: Bind | None = Field(
+        default=None,
+        description="Where `twistd gatekeeper-burner` answers `/healthz`, `/readyz` and "
+        "`/metrics`, to everybody who can connect; nowhere if left out.",
+    )
 
 
 class Demo(Section):
@@ -489,6 +766,8 @@ class Settings(Section):
     cache: Cache = Field(default=Cache())
     management: Management = Field(default=Management())
     usage: Usage = Field(default=Usage())
+    credits: Credits = Field(default=Credits())
+    burner: Burner = Field(default=Burner())
     log: Log = Field(default=Log())
     limits: Limits = Field(default=Limits())
     timeouts: Timeouts = Field(default=Timeouts())

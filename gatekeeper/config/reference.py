@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import types
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -149,6 +150,8 @@ def _toml(value: Any) -> str:
         return f"[{', '.join(_toml(item) for item in value)}]"
     if isinstance(value, SecretStr):
         return '"…"'
+    if isinstance(value, Decimal):
+        return str(value)
     if isinstance(value, Path):
         value = str(value)
     return json.dumps(value, ensure_ascii=False)

@@ -11,7 +11,8 @@ import ipaddress
 import re
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+from urllib.parse import urlsplit
 
 from gatekeeper.errors import ProtocolError
 from gatekeeper.http.target import canonical_path
@@ -29,9 +30,14 @@ _METHOD = re.compile(r"[A-Z0-9!#$%&'*+.^_`|~-]+")
 # differently has no place in the choice of a service.
 _PREFIX = re.compile(r"[A-Za-z0-9._~!$&'()+,=:@/-]+")
 _PATH = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})+")
+_PLAIN_URL = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@/?%\[\]-]*")
+_QUERY = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*")
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
 _AMOUNT = re.compile(r"(?:[0-9]{1,12}|10{12})(?:\.[0-9]{1,15})?(?:e-(?:0[0-9]|1[0-5]))?")
 _MOST_PATHS = 8
+_MOST_ITEMS = 64
+
+Item = TypeVar("Item")
 
 
 class Address(NamedTuple):
@@ -291,6 +297,37 @@ def check_destination(text: str) -> str:
     return text if text == "grant" else check_upstream(text)
 
 
+def check_http_url(text: str) -> str:
+    """A URL to ask, as it is: ``http`` or ``https``, a host, perhaps port, path and query.
+
+    :raises ValueError: without the text, which may hold a secret.
+    """
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https"):
+        raise ValueError("must be a URL that starts with `http://` or `https://`")
+    if "#" in text:
+        raise ValueError("must not have a fragment")
+    if "@" in parts.netloc:
+        raise ValueError("must not hold a user name or password")
+    host, port = split_authority(parts.netloc)
+    if not host:
+        raise ValueError("must be a URL with a host")
+    parse_host(host)
+    if port is not None:
+        parse_port(port)
+    if not _PLAIN_URL.fullmatch(text):
+        raise ValueError("must be a plain URL: no blanks, ASCII only")
+    return text
+
+
+def check_health_path(text: str) -> str:
+    """What an upstream is asked for by its health checks, as it is: a path, perhaps a query."""
+    path, _, query = text.partition("?")
+    if not path.startswith("/") or not _PATH.fullmatch(path) or not _QUERY.fullmatch(query):
+        raise ValueError("must be a path that starts with `/`, perhaps with a query; ASCII only")
+    return text
+
+
 def check_store_url(text: str) -> str:
     """The URL of a store, as it is."""
     scheme, _, rest = text.partition("://")
@@ -313,6 +350,13 @@ def one_or_more(value: Any) -> Any:
     if isinstance(value, list):
         return tuple(value)
     return (value,) if isinstance(value, str) else value
+
+
+def some(items: tuple[Item, ...]) -> tuple[Item, ...]:
+    """The items of a list, as they are: one at least, and few."""
+    if not 1 <= len(items) <= _MOST_ITEMS:
+        raise ValueError(f"must be a list of 1 to {_MOST_ITEMS}")
+    return items
 
 
 def check_json_paths(texts: Sequence[str]) -> Sequence[str]:

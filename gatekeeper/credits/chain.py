@@ -14,6 +14,7 @@ from gatekeeper.credits.pricing import Token
 from gatekeeper.credits.rpc import (
     MAX_BATCH,
     Call,
+    ChainError,
     MalformedError,
     RefusedError,
     Rpc,
@@ -102,6 +103,21 @@ class Chain:
         found: list[int] = []
         for result, count in zip(await self._rpc.ask(calls), counts, strict=True):
             found += _decoded(partial(abi.decode_numbers, count=count), read_data(result))
+        return found
+
+    async def each_balance(
+        self, contract: str, holders: Sequence[tuple[str, int]]
+    ) -> list[int | ChainError]:
+        """As :meth:`balances`, but what is wrong with one of them leaves the others alone."""
+        calls = [_eth_call(contract, abi.balance_of(*each)) for each in holders]
+        found: list[int | ChainError] = []
+        for result in await self._rpc.settle(calls):
+            try:
+                if isinstance(result, ChainError):
+                    raise result
+                found.append(_decoded(abi.decode_number, read_data(result)))
+            except ChainError as error:
+                found.append(error)
         return found
 
     async def dry_run(self, sender: str, contract: str, data: bytes) -> None:

@@ -32,6 +32,7 @@ class _Account:
     ``balance`` and ``owed`` are as they were read; until then ``known`` is false. The rest is our
     own: ``metered`` counts up what was ever settled here, ``flushed`` how much of that has gone to
     where ``owed`` is read from, ``counted`` how much of that the last reading had seen for sure.
+    ``read_at`` is when the last reading began, ``known_at`` from when on it is believed.
     """
 
     __slots__ = (
@@ -39,6 +40,7 @@ class _Account:
         "counted",
         "flushed",
         "known",
+        "known_at",
         "metered",
         "owed",
         "read_at",
@@ -49,7 +51,7 @@ class _Account:
     def __init__(self) -> None:
         self.balance = self.owed = self.metered = self.flushed = self.counted = 0
         self.reserved = self.readings = 0
-        self.read_at = 0.0
+        self.read_at = self.known_at = 0.0
         self.known = False
 
     @property
@@ -95,7 +97,7 @@ class Reservations(Generic[K]):
 
     What is available is the balance that was read, less what is owed as it was read, less what was
     metered here and may not be in that yet, less what is reserved. To read an account: call
-    :meth:`look`, then ask for the balance, then for what is owed, and give both to :meth:`read`.
+    :meth:`look`, then ask for what is owed, then for the balance, and give both to :meth:`read`.
     In that order a burning in between counts twice for a while, and never not at all.
 
     :param ttl: seconds that a reading is believed.
@@ -122,8 +124,12 @@ class Reservations(Generic[K]):
         account.readings += 1
         return Reading(account, now)
 
-    def read(self, reading: Reading, balance: int, owed: int = 0) -> None:
-        """The answers are there: the balance, and what is owed of it in the store."""
+    def read(self, reading: Reading, balance: int, owed: int = 0, now: float | None = None) -> None:
+        """The answers are there: the balance, and what is owed of it in the store.
+
+        They are believed from ``now`` on, or else from when the reading began. Answers that take
+        longer than they are believed would otherwise never do.
+        """
         account = self._end(reading)
         if account.known and reading.at < account.read_at:
             return  # a later question was answered before
@@ -131,6 +137,7 @@ class Reservations(Generic[K]):
         account.owed = owed
         account.counted = max(account.counted, reading.flushed)
         account.read_at = reading.at
+        account.known_at = reading.at if now is None else now
         account.known = True
 
     def abandon(self, reading: Reading) -> None:
@@ -138,19 +145,30 @@ class Reservations(Generic[K]):
         self._end(reading)
 
     def reserve(
-        self, key: K, required: int, credits: int, now: float
+        self, key: K, required: int, credits: int, now: float, allowance: int = 0
     ) -> Reservation | Shortage | None:
         """Set ``credits`` aside if ``required`` are available.
 
-        ``None``: what is known of the account is too old; read it, and ask again.
+        ``allowance`` is what there is beside the balance. ``None``: what is known of the account is
+        too old; read it, and ask again.
         """
         account = self._accounts.get(key)
-        if account is None or not account.known or now - account.read_at >= self._ttl:
+        if account is None or not account.known or now - account.known_at >= self._ttl:
             return None
         self._accounts.move_to_end(key)
         needed = max(required, credits)
-        if account.available < needed:
-            return Shortage(needed, max(account.available, 0))
+        available = account.available + allowance
+        if available < needed:
+            return Shortage(needed, max(available, 0))
+        account.reserved += credits
+        return Reservation(account, credits)
+
+    def set_aside(self, key: K, credits: int) -> Reservation:
+        """Set ``credits`` aside, whether they are there or not.
+
+        :raises FullError: there is no room.
+        """
+        account = self._open(key)
         account.reserved += credits
         return Reservation(account, credits)
 
@@ -181,6 +199,13 @@ class Reservations(Generic[K]):
         if account is None or account.flushed + cost > account.metered:
             raise ValueError("more was flushed than metered")
         account.flushed += cost
+
+    def take_back(self, key: K, cost: int) -> None:
+        """So much of what was metered was not used after all: it cannot be written down."""
+        account = self._accounts.get(key)
+        if account is None or account.flushed + cost > account.metered:
+            raise ValueError("more was taken back than metered")
+        account.metered -= cost
 
     def available(self, key: K) -> int | None:
         """What can be reserved, as far as is known, however old that is; for reports."""

@@ -30,15 +30,11 @@ def store_url(environment: Mapping[str, str], notes: Notes, secrets: Secrets) ->
     if not given:
         return None
     names = ", ".join(given)
-    values = {**_DEFAULTS, **given}
     try:
-        port = parse_port(values["PG_PORT"])
-        if not values["PG_HOST"].startswith("/"):  # the directory of a Unix socket
-            parse_host(values["PG_HOST"])
+        url = postgres_url({**given, "PG_PASSWORD": ""})
     except ValueError as error:
         notes.leave(names, f"would be `store.url`, and {error}")
         return None
-    url = _url(values, port, None)
     notes.carry(
         names,
         "`store.url`. gatekeeper makes tables of its own; what waits in serviceLogsQueue is the "
@@ -47,15 +43,23 @@ def store_url(environment: Mapping[str, str], notes: Notes, secrets: Secrets) ->
     if "PG_PASSWORD" not in given:
         return url
     if secrets.in_files:
-        return secrets.refer("STORE_URL", _url(values, port, given["PG_PASSWORD"]))
+        return secrets.refer("STORE_URL", postgres_url(given))
     notes.carry(
         "PG_PASSWORD", "not in the file: the daemon's environment must have it, as PGPASSWORD"
     )
     return url
 
 
-def _url(values: Mapping[str, str], port: int, password: str | None) -> str:
-    user = quote(values["PG_USER"], safe="")
+def postgres_url(environment: Mapping[str, str]) -> str:
+    """The URL of the database, its password in it.
+
+    :raises ValueError: host or port are none.
+    """
+    values = {**_DEFAULTS, **{name: environment[name] for name in STORE if environment.get(name)}}
+    port = parse_port(values["PG_PORT"])
+    if not values["PG_HOST"].startswith("/"):  # the directory of a Unix socket
+        parse_host(values["PG_HOST"])
+    user, password = quote(values["PG_USER"], safe=""), values.get("PG_PASSWORD")
     login = user if password is None else f"{user}:{quote(password, safe='')}"
     database = quote(values["PG_DB"], safe="")
     host = values["PG_HOST"]

@@ -196,7 +196,7 @@ def _as_definition(service: Service, listeners: Sequence[Listener]) -> Definitio
     return Definition(
         service.name,
         service.from_,
-        service.to,
+        service.to if isinstance(service.to, str) else service.to[0],  # it knows of one only
         service.description,
         service.hosts,
         tuple(each.bind for each in gateways if each.tls is not None),

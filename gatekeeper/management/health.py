@@ -36,17 +36,22 @@ class Readiness:
 
     def __init__(self, checks: Mapping[str, Check], timeout: float = 2.0) -> None:
         self.draining = False
-        self._checks = {name: _Asked(name, check) for name, check in checks.items()}
         self._timeout = timeout
+        self.use(checks)
+
+    def use(self, checks: Mapping[str, Check]) -> None:
+        """Ask these from now on."""
+        self._checks = {name: _Asked(name, check) for name, check in checks.items()}
 
     def report(self, clock: IReactorTime) -> Deferred[Report]:
         """Ask all checks. Never fails, but may be cancelled, which the checks do not notice."""
+        checks = self._checks
         answers = [
             check.ask().addTimeout(self._timeout, clock, self._no_answer)
-            for check in self._checks.values()
+            for check in checks.values()
         ]
         return gatherResults(answers, consumeErrors=True).addCallbacks(
-            lambda problems: Report(dict(zip(self._checks, problems, strict=True)), self.draining),
+            lambda problems: Report(dict(zip(checks, problems, strict=True)), self.draining),
             lambda failure: failure.value.subFailure,  # the cancellation itself
         )
 

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from gatekeeper.exchange import Exchange
     from gatekeeper.management.operations import Call
     from gatekeeper.management.status import Status
+    from gatekeeper.net.balancing import UpstreamState
 
 log = Logger()
 
@@ -83,6 +84,13 @@ class Store(Protocol):
         """See :meth:`.IState.audit`."""
 
 
+class Flush(Protocol):
+    """Moves what was used by now into the store."""
+
+    def __call__(self, *, urgent: bool = False) -> Deferred[bool]:
+        """Fire with whether it is there; never fail. See :meth:`.Flusher.flush_now`."""
+
+
 class Live(Protocol):
     """The exchanges that run now, and the clocks that they are measured by."""
 
@@ -95,9 +103,9 @@ class Live(Protocol):
 class Managed:
     """Everything that operations need.
 
-    ``definitions`` are those of ``services_dir``, by name. ``flush`` moves what was used into the
-    store and never fails; ``reload`` reads changed key files and certificates; ``stop`` begins to
-    stop the daemon. ``clock`` is for delays.
+    ``definitions`` are those of ``services_dir``, by name. ``reload`` reads changed key files and
+    certificates; ``stop`` begins to stop the daemon. ``clock`` is for delays. ``upstreams`` tells
+    how those of a service are that has several.
     """
 
     settings: Settings
@@ -106,12 +114,13 @@ class Managed:
     plane: Live
     status: Status
     hashing: HashingQueue[str]
-    flush: Callable[[], Deferred[Any]]
-    reload: Callable[[], object]
+    flush: Flush
+    reload: Callable[[], Awaitable[Sequence[str]]]
     stop: Callable[[], object]
     clock: IReactorTime
     wall_clock: Callable[[], float] = time.time
     definitions: Mapping[str, Definition] = field(default_factory=dict)
+    upstreams: Callable[[str], Sequence[UpstreamState]] = lambda service: ()
 
     @property
     def state(self) -> State:
@@ -123,17 +132,17 @@ class Managed:
             raise Refusal("store_away", "The store could not be read yet; see the log.", status=503)
         return self.stored
 
-    async def flushed(self) -> None:
-        """Wait until what was used so far is in the store, but not long."""
-        waiter: Deferred[object] = Deferred()  # given up in place of the flushing itself
+    async def flushed(self, *, urgent: bool = False) -> bool:
+        """Wait until what was used so far is in the store, but not long; whether it is there."""
+        waiter: Deferred[bool] = Deferred()  # given up in place of the flushing itself
 
-        def done(_: object) -> None:
+        def done(there: bool) -> None:
             if not waiter.called:
-                waiter.callback(None)
+                waiter.callback(there)
 
-        self.flush().addBoth(done)
-        waiter.addTimeout(_FLUSHED_WITHIN, self.clock).addErrback(lambda _: None)
-        await waiter
+        self.flush(urgent=urgent).addCallback(done)
+        waiter.addTimeout(_FLUSHED_WITHIN, self.clock).addErrback(lambda _: False)
+        return await waiter
 
     async def hash(self, call: Call, user: str, password: str) -> str:
         """The hash of a password, made in another thread.

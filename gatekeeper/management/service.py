@@ -15,6 +15,7 @@ from gatekeeper.management.gate import Gate
 from gatekeeper.management.health import Check, Readiness
 from gatekeeper.management.site import SiteService
 from gatekeeper.net.binding import listening_socket, listening_unix_socket
+from gatekeeper.net.inherited import NOTHING, Inherited
 
 if TYPE_CHECKING:
     from gatekeeper.management.dashboard.root import Parts
@@ -80,18 +81,19 @@ def management_service(
     gate: Gate | None = None,
     *,
     socket_mode: str = "0600",
+    inherited: Inherited = NOTHING,
 ) -> ManagementService:
     """The service, listening on ``bind`` already; requests are answered when it starts.
 
     ``checks`` are the readiness checks by name, ``keyvals`` the token caches to be shown,
     ``metrics`` what is counted, ``gate`` who may call. ``socket_mode`` are the permissions of a
-    unix socket.
+    unix socket that has to be made; one that is ``inherited`` stays as it is.
 
     :raises ConfigurationError: with the path ``management.bind``; the port is taken.
     """
     file = unix_path(bind)
     if file is not None:
-        listening = listening_unix_socket(file, socket_mode, "management.bind")
+        listening = listening_unix_socket(file, socket_mode, "management.bind", inherited=inherited)
     else:
-        listening = listening_socket(bind, "management.bind")
+        listening = listening_socket(bind, "management.bind", inherited=inherited)
     return ManagementService(listening, checks, keyvals, metrics, gate)

@@ -12,6 +12,8 @@ import os
 import socket
 import stat
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from io import BytesIO
 from typing import Any, Final
@@ -28,6 +30,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
 _LONGEST_LENGTH: Final = 1024
+_LAST_CALL: Final = 5.0  # seconds in which a client may begin one more request
 
 
 class BoundedRequest(Request):
@@ -88,8 +91,12 @@ class _Channel(HTTPChannel):
     factory: BoundedSite
 
     def connectionMade(self) -> None:
-        self.factory.connections += 1
+        self.factory.channels.add(self)
         super().connectionMade()
+
+    def checkPersistence(self, request: Request, version: bytes) -> bool:
+        """Whether another request may follow."""
+        return not self.factory.closing and super().checkPersistence(request, version)
 
     def headerReceived(self, line: bytes) -> bool:
         """One field of a head. False: it was answered with 400."""
@@ -99,14 +106,14 @@ class _Channel(HTTPChannel):
         return received
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.factory.connections -= 1
+        self.factory.channels.discard(self)
         super().connectionLost(reason)
 
 
 class BoundedSite(Site):
     """A site with at most ``most`` connections and ``head`` bytes of request head (then 400).
 
-    It keeps no access log.
+    It keeps no access log. Once it is ``closing``, every answer is the last one of its connection.
     """
 
     protocol = _Channel  # type: ignore[assignment]  # HTTP/1.1 only, where Site has a choice
@@ -121,7 +128,8 @@ class BoundedSite(Site):
         head: int,
     ) -> None:
         super().__init__(resource, request_factory, reactor=reactor, parsePOSTFormSubmission=False)
-        self.connections = 0
+        self.channels: set[_Channel] = set()
+        self.closing = False
         self._most = most
         self._head = head
 
@@ -133,6 +141,22 @@ class BoundedSite(Site):
         channel.totalHeadersSize = self._head
         return channel
 
+    @property
+    def connections(self) -> int:
+        """How many there are."""
+        return len(self.channels)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being answered."""
+        return any(channel.requests for channel in self.channels)
+
+    def close_idle(self) -> None:
+        """Hang up where nothing was asked."""
+        for channel in list(self.channels):
+            if not channel.requests:
+                channel.loseConnection()
+
     def log(self, request: object) -> None:
         """Probes come every few seconds: not worth a line each."""
 
@@ -142,7 +166,8 @@ class SiteService(Service):
 
     ``make_resource`` is called when the service starts, with the reactor: what it imports may
     import the reactor. ``address`` is where the site listens (IP address and port), ``file`` is
-    the unix socket if it is one.
+    the unix socket if it is one; it is removed in the end, unless ``keeps_file`` is set: somebody
+    else listens there, too. ``socket`` is closed in the end.
     """
 
     _log = Logger()
@@ -161,12 +186,14 @@ class SiteService(Service):
         name = listening.getsockname()
         self.file = name if isinstance(name, str) else None
         self.address: tuple[str, int] = ("", 0) if self.file is not None else name[:2]
-        self._listening = listening
+        self.socket = listening
+        self.keeps_file = False
         self._make_resource = make_resource
         self._request_factory = request_factory
         self._most = most
         self._head = head
         self._port: IListeningPort | None = None
+        self._site: BoundedSite | None = None
 
     def startService(self) -> None:
         """Begin to answer."""
@@ -182,20 +209,22 @@ class SiteService(Service):
             head=self._head,
         )
         site.noisy = False
+        self._site = site
         self._port = self._adopt(IReactorSocket(reactor), site)
-        self._listening.close()  # the reactor has its own handle
         self._log.info("{name} listens on {where}", name=self.name, where=self.where)
 
     def _adopt(self, reactor: IReactorSocket, site: Site) -> IListeningPort:
-        descriptor = self._listening.fileno()
+        descriptor = self.socket.fileno()
         if self.file is None:
-            return reactor.adoptStreamPort(descriptor, self._listening.family, site)
+            return reactor.adoptStreamPort(descriptor, self.socket.family, site)
+        from twisted.internet import tcp
         from twisted.internet.unix import Port
 
         # What adoptStreamPort does, but that it lets everybody open the socket for a moment.
         port: Any = Port._fromListeningDescriptor(reactor, descriptor, site)
         port.mode = stat.S_IMODE(os.stat(self.file).st_mode)
         port.startListening()
+        port.connectionLost = partial(tcp.Port.connectionLost, port)  # the file is ours to remove
         adopted: IListeningPort = port
         return adopted
 
@@ -205,10 +234,39 @@ class SiteService(Service):
         host, port = self.address
         return f"{host}, port {port}" if self.file is None else self.file
 
-    def stopService(self) -> Deferred[None]:
-        """Accept no more connections."""
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being answered."""
+        return self._site is not None and self._site.busy
+
+    def pause(self) -> Deferred[None]:
+        """Accept no more connections, and no more requests on those that there are.
+
+        The socket goes on listening: what comes waits for who accepts it. The service may be
+        started again.
+        """
         port, self._port = self._port, None
         stopped: Deferred[None] = maybeDeferred(super().stopService)
+        if self._site is not None:
+            self._site.closing = True
         if port is not None:
             stopped.addCallback(lambda _: port.stopListening())
         return stopped
+
+    def close_idle(self) -> None:
+        """Hang up where nothing was asked."""
+        if self._site is not None:
+            self._site.close_idle()
+
+    def stopService(self) -> Deferred[None]:
+        """Accept no more connections, for good; what was asked is answered."""
+        from twisted.internet import reactor
+
+        IReactorTime(reactor).callLater(_LAST_CALL, self.close_idle)
+        return self.pause().addCallback(lambda _: self._close())
+
+    def _close(self) -> None:
+        self.socket.close()
+        if self.file is not None and not self.keeps_file:
+            with suppress(FileNotFoundError):
+                os.unlink(self.file)

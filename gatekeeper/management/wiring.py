@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Awaitable, Callable, Iterable, Sequence, Sized
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, succeed
@@ -17,6 +17,7 @@ from gatekeeper.management.managed import Managed, State, Store
 from gatekeeper.management.status import Counts, ListenerState, Status
 
 if TYPE_CHECKING:
+    from gatekeeper.net.balancing import UpstreamState
     from gatekeeper.plane import Plane
     from gatekeeper.usage.metering import Metering
 
@@ -31,21 +32,26 @@ def manage(
     metering: Metering | None,
     connections: Sized,
     listeners: Callable[[], Iterable[tuple[str, str, tuple[str, int]]]],
-    reload: Callable[[], object],
+    reload: Callable[[], Awaitable[Sequence[str]]],
     stop: Callable[[], object],
     clock: IReactorTime,
+    upstreams: Callable[[str], Sequence[UpstreamState]],
 ) -> Managed:
     """What the API works on. ``listeners`` tells names, roles, and addresses.
 
-    ``reload`` reads changed files again, ``stop`` begins to stop the daemon.
+    ``reload`` and ``stop``: see :class:`Managed`.
     """
-    configured = {service.name for service in settings.services}
+
+    def services() -> int:
+        configured = {service.name for service in managed.settings.services}
+        return len(configured | state.services.keys())
+
     status = Status(
         readiness,
         Counts(
             connections=lambda: len(connections),
             exchanges=lambda: len(plane.live),
-            services=lambda: len(configured | state.services.keys()),
+            services=services,
             users=lambda: len(state.users),
         ),
         lambda: [
@@ -56,27 +62,29 @@ def manage(
         metering.flusher if metering is not None else None,
         settings.usage.journal_size,
     )
-    return Managed(
+    managed = Managed(
         settings,
         state,
         store,
         plane,
         status,
         HashingQueue(ReactorThreads()),
-        metering.flusher.flush_now if metering is not None else _nothing_to_flush,
+        metering.flush if metering is not None else _nothing_to_flush,
         reload,
         stop,
         clock,
-        definitions=_definitions(settings),
+        definitions=read_definitions(settings),
+        upstreams=upstreams,
     )
+    return managed
 
 
-def _nothing_to_flush() -> Deferred[bool]:
+def _nothing_to_flush(*, urgent: bool = False) -> Deferred[bool]:
     return succeed(True)
 
 
-def _definitions(settings: Settings) -> dict[str, Definition]:
-    """Those that became services of the configuration."""
+def read_definitions(settings: Settings) -> dict[str, Definition]:
+    """The definitions of ``services_dir`` that became services of the configuration, by name."""
     if settings.services_dir is None:
         return {}
     found, _ = read_directory(settings.services_dir, settings.server_names)

@@ -143,8 +143,18 @@ CACHE_ENTRIES: Final = Family(
 )
 TOKEN_CACHE_ENTRIES: Final = Family(
     "gatekeeper_token_cache_entries",
-    "Tokens and revocations that a zone in memory holds now.",
+    "Tokens and revocations of a zone that this process holds now.",
     ("zone", "kind"),
+)
+TOKEN_CACHE_CAUGHT_UP: Final = Family(
+    "gatekeeper_token_cache_caught_up",
+    "1 while all is known here that other nodes have changed in a zone, 0 while cut off.",
+    ("zone",),
+)
+TOKEN_CACHE_OUTAGES: Final = Family(
+    "gatekeeper_token_cache_outages_total",
+    "How often this process was cut off from those that share a zone.",
+    ("zone",),
 )
 
 # --- Upstreams ----------------------------------------------------------------------------
@@ -166,6 +176,24 @@ DIAL_FAILURES: Final = Family(
     "gatekeeper_upstream_dial_failures_total",
     "Attempts to connect to an upstream that failed.",
     ("service", "reason"),
+)
+
+_UPSTREAM: Final = ("service", "upstream")
+
+UPSTREAM_HEALTHY: Final = Family(
+    "gatekeeper_upstream_healthy",
+    "1: the upstream gets requests; 0: it is ejected, or down by its health checks.",
+    _UPSTREAM,
+)
+UPSTREAM_OUTSTANDING: Final = Family(
+    "gatekeeper_upstream_outstanding_requests",
+    "Requests under way at the upstream, or waiting to be, and open tunnels.",
+    _UPSTREAM,
+)
+UPSTREAM_EJECTIONS: Final = Family(
+    "gatekeeper_upstream_ejections_total",
+    "How often the upstream was left alone, for it did not answer.",
+    _UPSTREAM,
 )
 
 # --- Usage on its way into the store ------------------------------------------------------
@@ -213,6 +241,51 @@ FLUSH_FAILURES: Final = Family(
 FLUSH_SET_ASIDE: Final = Family(
     "gatekeeper_flush_set_aside_total",
     "Batches that were set aside: damaged, or such that the store will never take them.",
+)
+
+# --- Burning credits ----------------------------------------------------------------------
+
+_STATE: Final = ("state",)
+
+BURNER_OWNER: Final = Family(
+    "gatekeeper_burner_owner", "1: this process burns from the account; 0: another one may."
+)
+BURNER_CREDITS: Final = Family(
+    "gatekeeper_burner_owed_credits", "Credits on the chain that are owed, by state.", _STATE
+)
+BURNER_CHARGES: Final = Family(
+    "gatekeeper_burner_owed_charges", "Charges that are not burned, by state.", _STATE
+)
+BURNER_AGE: Final = Family(
+    "gatekeeper_burner_oldest_charge_seconds",
+    "How old the oldest charge of a state is.",
+    _STATE,
+)
+BURNER_UNDER_WAY: Final = Family(
+    "gatekeeper_burner_settlements_under_way", "Settlements that have not ended."
+)
+BURNER_ENDED: Final = Family(
+    "gatekeeper_burner_settlements_total",
+    "Settlements that have ended, by how they did.",
+    ("outcome",),
+)
+BURNER_BURNED: Final = Family(
+    "gatekeeper_burner_burned_credits_total", "Credits that were burned, and that is final."
+)
+BURNER_FAILURES: Final = Family(
+    "gatekeeper_burner_failures_total", "What went wrong, by its kind.", ("kind",)
+)
+BURNER_TROUBLES: Final = Family(
+    "gatekeeper_burner_trouble", "1: this keeps credits from being burned now.", ("kind",)
+)
+BURNER_GAS: Final = Family(
+    "gatekeeper_burner_gas_spent_wei_total", "What final transactions have cost."
+)
+BURNER_FUNDS: Final = Family(
+    "gatekeeper_burner_account_balance_wei", "What the account has to pay for gas with."
+)
+BURNER_PASSED: Final = Family(
+    "gatekeeper_burner_last_pass_age_seconds", "How long ago everything was last gone through."
 )
 
 # --- The process --------------------------------------------------------------------------

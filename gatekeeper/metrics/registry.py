@@ -14,6 +14,7 @@ from gatekeeper.metrics import families
 from gatekeeper.metrics.traffic import (
     NO_SERVICE,
     AuthCollector,
+    BalancerCollector,
     ConnectionCollector,
     RequestCollector,
     UpstreamCollector,
@@ -30,18 +31,19 @@ if TYPE_CHECKING:
 
 
 class ProcessNumbers:
-    """Our version, and how late the event loop is."""
+    """Our version, and how late the event loop is, where that is known."""
 
-    def __init__(self, lateness: Lateness) -> None:
+    def __init__(self, lateness: Lateness | None) -> None:
         self._lateness = lateness
 
     def collect(self) -> Iterator[Metric]:
         """See :class:`prometheus_client.registry.Collector`."""
         yield families.BUILD.of([((__version__,), 1)])
-        yield families.LATENESS.one(self._lateness.worst)
+        if self._lateness is not None:
+            yield families.LATENESS.one(self._lateness.worst)
 
 
-def make_registry(lateness: Lateness) -> CollectorRegistry:
+def make_registry(lateness: Lateness | None = None) -> CollectorRegistry:
     """A registry with what can be told of the process; the rest is registered when it is there."""
     registry = CollectorRegistry()
     registry.register(ProcessNumbers(lateness))
@@ -73,6 +75,7 @@ def register_traffic(
         ConnectionCollector(connections, lambda: (listener.door.name for listener in listeners)),
         AuthCollector(partial(chain_stats, assembly, introspection), cache, zones),
         UpstreamCollector(lambda: assembly.pools),
+        BalancerCollector(lambda: assembly.balancers),
     ):
         registry.register(collector)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar
 
 from prometheus_client.core import Metric
 
-from gatekeeper.auth.token_cache import ITokenCache, MemoryTokenCache
+from gatekeeper.auth.token_cache import ITokenCache
 from gatekeeper.metrics import families
 from gatekeeper.metrics.families import Labels
 from gatekeeper.stats import ChainStats, PoolStats, PoolUse, RequestStats
@@ -16,6 +16,7 @@ from gatekeeper.stats import ChainStats, PoolStats, PoolUse, RequestStats
 if TYPE_CHECKING:
     from gatekeeper.auth.cache import VerdictCache
     from gatekeeper.exchange import Exchange
+    from gatekeeper.net.balancing import Balancer
     from gatekeeper.net.listeners import Connections
 
 #: The service of what belongs to none: bytes that are no request, hosts and paths not served.
@@ -127,12 +128,14 @@ class AuthCollector:
             [(("granted",), self._cache.grants), (("denied",), self._cache.denials)]
         )
         yield families.TOKEN_CACHE_ENTRIES.of(self._token_caches())
+        zones = self._zones.items()
+        yield families.TOKEN_CACHE_CAUGHT_UP.of(((name,), zone.caught_up) for name, zone in zones)
+        yield families.TOKEN_CACHE_OUTAGES.of(((name,), zone.outages) for name, zone in zones)
 
     def _token_caches(self) -> Iterator[tuple[Labels, float]]:
         for name, zone in self._zones.items():
-            if isinstance(zone, MemoryTokenCache):
-                yield (name, "token"), zone.tokens
-                yield (name, "revocation"), zone.revocations
+            yield (name, "token"), zone.tokens
+            yield (name, "revocation"), zone.revocations
 
 
 class UpstreamCollector:
@@ -161,6 +164,28 @@ class UpstreamCollector:
             for name, pool in pools
             for reason, number in pool.stats.failures.items()
         )
+
+
+class BalancerCollector:
+    """Upstreams of services with several. ``balancers`` gives them with the services' names."""
+
+    def __init__(self, balancers: Callable[[], Mapping[str, Balancer]]) -> None:
+        self._balancers = balancers
+
+    def collect(self) -> Iterator[Metric]:
+        """See :class:`prometheus_client.registry.Collector`."""
+        states = [
+            ((name, state.url), state)
+            for name, balancer in self._balancers().items()
+            for state in balancer.states
+        ]
+        yield families.UPSTREAM_HEALTHY.of(
+            (labels, state.state.value == "up") for labels, state in states
+        )
+        yield families.UPSTREAM_OUTSTANDING.of(
+            (labels, state.outstanding) for labels, state in states
+        )
+        yield families.UPSTREAM_EJECTIONS.of((labels, state.ejections) for labels, state in states)
 
 
 def _status(hundreds: int) -> str:

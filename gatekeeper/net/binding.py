@@ -7,22 +7,29 @@ import os
 import socket
 import stat
 
-from gatekeeper.config.values import parse_bind, parse_mode
+from gatekeeper.config.values import parse_mode
 from gatekeeper.errors import ConfigurationError, Problem
+from gatekeeper.net.inherited import NOTHING, Inherited, where
 
 
-def listening_socket(bind: str, path: str, backlog: int = 128) -> socket.socket:
+def listening_socket(
+    bind: str, path: str, backlog: int = 128, inherited: Inherited = NOTHING
+) -> socket.socket:
     """Listen on ``bind`` (``127.0.0.1:80``, ``[::1]:80``, ``localhost:0``), at once.
+
+    A socket that is ``inherited`` is taken where there is one for the address.
 
     :raises ConfigurationError: with ``path``; the port is taken, or the address is not ours.
     """
-    host, port = parse_bind(bind)
-    address = "127.0.0.1" if host == "localhost" else host
-    listening = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+    address = where(bind)
+    listening = inherited.take(bind) or socket.socket(
+        socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    )
     try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.setblocking(False)
-        listening.bind((address, port))
+        if not _listens(listening):
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
         # With SO_REUSEADDR it is here that a taken port shows.
         listening.listen(backlog)
     except OSError as error:
@@ -32,13 +39,20 @@ def listening_socket(bind: str, path: str, backlog: int = 128) -> socket.socket:
     return listening
 
 
-def listening_unix_socket(file: str, mode: str, path: str, backlog: int = 128) -> socket.socket:
+def listening_unix_socket(
+    file: str, mode: str, path: str, backlog: int = 128, inherited: Inherited = NOTHING
+) -> socket.socket:
     """Listen on a unix socket, a file with permissions ``mode``, such as ``0600``.
 
     A socket that nobody listens on any more, left over by a process that was killed, is replaced.
+    One that is ``inherited`` is taken as it is.
 
     :raises ConfigurationError: with ``path``; somebody listens there, or it cannot be made.
     """
+    there = inherited.take(f"unix:{file}")
+    if there is not None:
+        there.setblocking(False)
+        return there
     listening = socket.socket(socket.AF_UNIX)
     # Nothing else runs yet that could make files: the mask is the process's.
     mask = os.umask(0o777 & ~parse_mode(mode))
@@ -54,6 +68,10 @@ def listening_unix_socket(file: str, mode: str, path: str, backlog: int = 128) -
     finally:
         os.umask(mask)
     return listening
+
+
+def _listens(there: socket.socket) -> bool:
+    return bool(there.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
 
 
 def _remove_stale(file: str) -> None:

@@ -32,17 +32,20 @@ class Connection(Protocol):
     def close(self) -> None:
         """Take no further request."""
 
+    def wind_down(self) -> None:
+        """Take what is on its way already; the door is draining."""
+
 
 class Connections:
     """All client connections, tunnels included, with their bounds.
 
-    ``accepted`` and ``refused`` count them by the listeners' names.
+    ``accepted`` and ``refused`` count them by the listeners' names. ``limits`` may change.
     """
 
     def __init__(self, limits: Limits, call_soon: Callable[[Callable[[], None]], object]) -> None:
         self.call_soon = call_soon
         self.open: set[Connection] = set()
-        self._limits = limits
+        self.limits = limits
         self.accepted: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self._per_peer: Counter[str] = Counter()
@@ -55,8 +58,8 @@ class Connections:
         """Count a new connection; false where there are too many, of this peer or in all."""
         peer = connection.peer
         if (
-            len(self.open) >= self._limits.connections
-            or self._per_peer[peer] >= self._limits.connections_per_peer
+            len(self.open) >= self.limits.connections
+            or self._per_peer[peer] >= self.limits.connections_per_peer
         ):
             self.refused[connection.door.name] += 1
             return False
@@ -90,6 +93,13 @@ class Connections:
 
         return ended
 
+    def wind_down(self, door: Door) -> None:
+        """Nobody listens at this door any more: whoever has come through it may finish."""
+        door.draining = True
+        for connection in list(self.open):
+            if connection.door is door:
+                connection.wind_down()
+
     def drain(self, on_empty: Callable[[], None]) -> None:
         """Let what runs finish and close the rest; ``on_empty`` is called when none is left."""
         self._on_empty = on_empty
@@ -100,7 +110,7 @@ class Connections:
 
 
 class Listener:
-    """One address, and the door behind it."""
+    """One address, and the door behind it. ``socket`` listens from the beginning."""
 
     def __init__(
         self,
@@ -114,7 +124,7 @@ class Listener:
         self.door = door
         self.address: tuple[str, int] = listening.getsockname()[:2]
         self.tls = tls
-        self._socket = listening
+        self.socket = listening
         self._plane = plane
         self._connections = connections
         self._server: asyncio.Server | None = None
@@ -127,7 +137,7 @@ class Listener:
         """Accept connections."""
         self._server = await loop.create_server(
             lambda: LoopProtocol(self._protocol(self._plane, self.door, self._connections)),
-            sock=self._socket,
+            sock=self.socket,
             backlog=BACKLOG,
             ssl=self.tls.context if self.tls else None,
             ssl_handshake_timeout=self._plane.timeouts.head if self.tls else None,
@@ -137,4 +147,4 @@ class Listener:
         """Accept no more."""
         if self._server is not None:
             self._server.close()
-        self._socket.close()
+        self.socket.close()

@@ -119,6 +119,11 @@ class Origin:
         active = len(self._connections) - idle
         return PoolUse(active, idle, len(self._connecting), len(self._waiting))
 
+    @property
+    def outstanding(self) -> int:
+        """How many requests are under way here, or wait to be."""
+        return len(self._connections) - len(self._idle) + len(self._waiting)
+
     def lease(self, receiver: Receiver) -> Upstream | None:
         """A connection, or ``None``: then ``receiver.leased`` or ``upstream_failed`` is called.
 
@@ -180,6 +185,10 @@ class Origin:
     def close(self) -> None:
         """Keep nothing: idle connections go now, the others when their exchange is over."""
         self._closed = True
+        self.renew()
+
+    def renew(self) -> None:
+        """Send no further request on the connections that there are."""
         for connection in list(self._idle):
             connection.close()
 
@@ -187,7 +196,8 @@ class Origin:
         """Somebody has waited too long (the first in the line has waited longest)."""
         now = self.sweep.now
         for receiver in [r for r, deadline in self._waiting.items() if deadline < now]:
-            del self._waiting[receiver]
+            if self._waiting.pop(receiver, None) is None:
+                continue  # what another's time-out brought about
             receiver.upstream_failed(
                 UpstreamError(
                     "upstream_busy",
@@ -202,14 +212,7 @@ class Origin:
         receiver = next(iter(self._waiting))
         del self._waiting[receiver]
         self._settle()
-        try:
-            receiver.leased(connection)
-        except Exception:  # nobody else would tell the one who has waited
-            log.failure("A connection could not be used")
-            connection.abort()
-            receiver.upstream_failed(
-                UpstreamError("internal_error", "something went wrong here", status=500)
-            )
+        hand_over(connection, receiver)
 
     def _settle(self) -> None:
         if self._waiting:
@@ -267,6 +270,18 @@ class Origin:
                 else:
                     return
             raise last
+
+
+def hand_over(upstream: Upstream, receiver: Receiver) -> None:
+    """Give somebody who has waited what was waited for."""
+    try:
+        receiver.leased(upstream)
+    except Exception:  # nobody else would tell the one who has waited
+        log.failure("A connection could not be used")
+        upstream.abort()
+        receiver.upstream_failed(
+            UpstreamError("internal_error", "something went wrong here", status=500)
+        )
 
 
 def too_many() -> UpstreamError:

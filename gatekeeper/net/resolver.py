@@ -35,9 +35,9 @@ class _Answer(NamedTuple):
 class Resolver:
     """Resolves names; keeps the answers for a moment; asks for a name once at a time.
 
-    ``timeout`` (seconds) is how long a caller waits. A look-up cannot be interrupted: it goes on in
-    its thread, and later callers wait for the same one. At most ``threads`` run and ``most``
-    wait or run.
+    ``timeout`` (seconds) is how long a caller waits; it may be changed. A look-up cannot be
+    interrupted: it goes on in its thread, and later callers wait for the same one. At most
+    ``threads`` run and ``most`` wait or run.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Resolver:
         look_up: Callable[[str], list[str]] | None = None,
     ) -> None:
         self._loop = loop
-        self._timeout = timeout
+        self.timeout = timeout
         self._ttl = ttl
         self._negative_ttl = negative_ttl
         self._cached = cached
@@ -119,7 +119,7 @@ class Resolver:
                 UpstreamError("resolver_timeout", "The name was not resolved in time.", status=504)
             )
 
-        waiters[waiter] = self._loop.call_later(self._timeout, expire)
+        waiters[waiter] = self._loop.call_later(self.timeout, expire)
         return waiter
 
     def _in_thread_done(self, host: str, future: Future[list[str]]) -> None:

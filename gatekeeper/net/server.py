@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 log = Logger()
 
 _LINGER: Final = 2.0  # seconds that a client has to hang up after its last answer
+_LAST_CALL: Final = 5.0  # seconds in which a client may begin one more request at a closed door
 _IN_ONE_TURN: Final = 32  # pipelined requests answered before others get their turn
 
 
@@ -129,7 +130,7 @@ class ClientConnection:
             self._state = CLOSED
             transport.abortConnection()
             return
-        self.deadline = self._plane.sweep.now + self._plane.timeouts.idle
+        self._wait()
         self._plane.sweep.timed.add(self)
 
     def dataReceived(self, data: bytes) -> None:
@@ -246,7 +247,9 @@ class ClientConnection:
             return False
         self._head = head
         # What follows a refused CONNECT was meant for the tunnel (RFC 9931).
-        self._keep_alive = head.keep_alive and not plane.draining and head.method != b"CONNECT"
+        self._keep_alive = head.keep_alive and head.method != b"CONNECT"
+        if plane.draining or self.door.draining:
+            self._keep_alive = False
         length = head.length
         if length == 0:
             self._state = RESPONSE
@@ -457,7 +460,24 @@ class ClientConnection:
         else:
             self._keep_alive = False
 
+    def wind_down(self) -> None:
+        """Take what is on its way already: nobody listens any more where this came from.
+
+        A client that has been told nothing may send a request at any time, and to hang up just then
+        would be to lose it. So the next answer says that it is the last.
+        """
+        exchange = self._exchange
+        if self._state is IDLE:
+            self._wait()
+        elif exchange is not None and not exchange.responding:
+            self._keep_alive = False  # else he may have been told that there can be a next one
+
     # --- between two requests -------------------------------------------------------------
+
+    def _wait(self) -> None:
+        """Wait for a request, but not for ever."""
+        idle = _LAST_CALL if self.door.draining else self._plane.timeouts.idle
+        self.deadline = self._plane.sweep.now + idle
 
     def _response_done(self) -> None:
         self._exchange = None
@@ -479,7 +499,7 @@ class ClientConnection:
     def _next(self) -> None:
         self._state = IDLE
         self._drained = 0
-        self.deadline = self._plane.sweep.now + self._plane.timeouts.idle
+        self._wait()
         self._unpause()
         if self._buffer:
             self._process()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections.abc import Callable
 from typing import Any, Final, Protocol, cast
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
@@ -54,7 +55,8 @@ class LoopTransport:
     """A connection, as a Twisted protocol sees it.
 
     ``registerProducer`` names who is paused while this transport's write buffer is full: with
-    back-pressure, usually the transport of the other side of the proxy.
+    back-pressure, usually the transport of the other side of the proxy. ``on_lost`` is called when
+    the connection is gone, whatever protocol has it then.
     """
 
     __slots__ = (
@@ -62,6 +64,7 @@ class LoopTransport:
         "_loop_transport",
         "abortConnection",
         "loseConnection",
+        "on_lost",
         "producer",
         "reading_paused",
         "write",
@@ -77,6 +80,7 @@ class LoopTransport:
         self.loseConnection = transport.close  # what was written is sent first
         self.abortConnection = transport.abort
         self.producer: Producer | None = None
+        self.on_lost: Callable[[], None] | None = None
         self.writing_paused = False
         self.reading_paused = False
 
@@ -171,8 +175,11 @@ class LoopProtocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the protocol, and let the two go."""
         reason = _DONE if exc is None else Failure(ConnectionLost(str(exc)))
+        transport = self.transport
         self.protocol.connectionLost(reason)
         self.transport = None
+        if transport is not None and transport.on_lost is not None:
+            transport.on_lost()
 
     def eof_received(self) -> bool:
         """The peer sends no more; whether we may go on is the protocol's to say."""

@@ -83,6 +83,19 @@ class Receiver(Protocol):
         """No connection, no answer in time, or one that is not HTTP."""
 
 
+class Lessor(Protocol):
+    """Who gives out ways to an upstream: an origin, or a balancer before several."""
+
+    def lease(self, receiver: Receiver) -> Upstream | None:
+        """A way, or ``None``: then ``receiver.leased`` or ``upstream_failed`` is called.
+
+        :raises UpstreamError: 503, there is none.
+        """
+
+    def forget(self, receiver: Receiver) -> None:
+        """Somebody who waited has gone."""
+
+
 class UpstreamConnection:
     """See the module. ``deadline`` is when the sweep calls :meth:`timed_out`."""
 

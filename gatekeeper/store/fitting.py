@@ -6,13 +6,15 @@ rows, since whole columns are looked at in a few calls, and nearly always fit as
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from math import isfinite
+from operator import index
 from typing import Any, Final, NamedTuple
 
 from gatekeeper.errors import BatchRejected
-from gatekeeper.usage.records import Batch, Counted, CounterKey, UsageRecord
+from gatekeeper.usage.records import Account, Batch, Counted, CounterKey, Spent, UsageRecord
 
 Column = Sequence[Any]
 
@@ -28,7 +30,14 @@ LONGEST: Final = {
     "key_id": 256,
     "method": 64,
     "reason": 64,
+    "did": 256,
+    "owner": 256,
 }
+
+#: The same for what an account is named by.
+LONGEST_SOURCE: Final = 64
+LONGEST_NAME: Final = 1024
+LONGEST_HOLDER: Final = 1024
 
 #: The path of a single record, which is in no key.
 LONGEST_RECORDED_PATH: Final = 8192
@@ -44,16 +53,22 @@ LATEST_HOUR: Final = LATEST // 3600 * 3600
 _LONGEST_DURATION: Final = 1e12
 
 
-class Fitted(NamedTuple):
-    """A batch that fits: its key, and columns of the counters and of the records.
+_NOTHING_SPENT: Final[list[Column]] = [()] * 4
 
-    The columns are in the order of :data:`CounterKey` and :class:`Counted`, and of
-    :class:`UsageRecord`. No two counters have the same key.
+
+class Fitted(NamedTuple):
+    """A batch that fits: its key, and columns of the counters, the records, and what was spent.
+
+    The columns are in the order of :data:`CounterKey` and :class:`Counted`, of
+    :class:`UsageRecord`, and of :class:`Spent`. No two counters have the same key, nor two
+    accounts: ``charged`` are those on a chain, ``drawn`` those of the store, both in order.
     """
 
     key: tuple[str, int, int]
     counters: list[Column]
     records: list[Column]
+    charged: list[Column] = _NOTHING_SPENT
+    drawn: list[Column] = _NOTHING_SPENT
 
 
 def fit(batch: Batch) -> Fitted:
@@ -64,11 +79,12 @@ def fit(batch: Batch) -> Fitted:
     try:
         if not (0 <= batch.worker <= LARGEST_STATUS and 0 <= batch.sequence <= LARGEST):
             raise ValueError("its number is out of range")
-        node = _fit_text(batch.node, LONGEST["node"])
+        node = fit_text(batch.node, LONGEST["node"])
         return Fitted(
             (node, batch.worker, batch.sequence),
             _counter_columns(batch.counters),
             _record_columns(batch.records),
+            *_spent_columns(batch.spent),
         )
     except (TypeError, ValueError, ArithmeticError, AttributeError) as error:
         raise BatchRejected(f"the store cannot take this batch: {error}") from error
@@ -117,9 +133,49 @@ def _record_columns(records: Sequence[UsageRecord]) -> list[Column]:
             fitted.append(_floats(column, LATEST))
         elif name == "duration":
             fitted.append(_floats(column, _LONGEST_DURATION))
+        elif name == "spent":
+            fitted.append(_spent_texts(column))
         else:
             fitted.append(_integers(column, LARGEST_STATUS if "status" in name else LARGEST))
     return fitted
+
+
+def _spent_texts(column: Sequence[Sequence[Spent]]) -> Sequence[str]:
+    if not any(column):
+        return ("[]",) * len(column)
+    return [
+        json.dumps([(*fit_account(each), min(max(each.amount, 0), LARGEST)) for each in spent])
+        for spent in column
+    ]
+
+
+def _spent_columns(spent: Mapping[Account, int]) -> tuple[list[Column], list[Column]]:
+    if not spent:
+        return _NOTHING_SPENT, _NOTHING_SPENT
+    sums: dict[Account, int] = {}
+    for account, amount in spent.items():
+        if index(amount) < 0:
+            raise ValueError("what was spent is negative")
+        account = fit_account(account)
+        sums[account] = min(sums.get(account, 0) + amount, LARGEST)
+    # In order: two nodes that write to the same accounts do not wait for each other for ever.
+    rows = sorted((*account, amount) for account, amount in sums.items() if amount)
+    charged = [row for row in rows if Account(*row[:3]).is_on_chain]
+    drawn = [row for row in rows if not Account(*row[:3]).is_on_chain]
+    return _columns(charged), _columns(drawn)
+
+
+def _columns(rows: Sequence[tuple[Any, ...]]) -> list[Column]:
+    return [*zip(*rows, strict=True)] or _NOTHING_SPENT
+
+
+def fit_account(account: Account | Spent) -> Account:
+    """Return the account as the stores have it."""
+    return Account(
+        fit_text(account.source, LONGEST_SOURCE),
+        fit_text(account.name, LONGEST_NAME),
+        fit_text(account.holder, LONGEST_HOLDER),
+    )
 
 
 def _integers(column: Column, largest: int = LARGEST) -> Column:
@@ -139,10 +195,10 @@ def _texts(column: Column, longest: int) -> Column:
     together = "".join(column)
     if together.isascii() and "\0" not in together and max(map(len, column)) <= longest:
         return column
-    return tuple(_fit_text(text, longest) for text in column)
+    return tuple(fit_text(text, longest) for text in column)
 
 
-def _fit_text(text: str, longest: int) -> str:
+def fit_text(text: str, longest: int) -> str:
     """Return ``text``, or what is nearest to it among the texts that every store takes.
 
     NUL and surrogates are replaced. Of a text that is too long the beginning stays, with a digest

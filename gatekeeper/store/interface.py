@@ -9,6 +9,7 @@ from typing import NamedTuple
 from twisted.internet.defer import Deferred
 from zope.interface import Interface
 
+from gatekeeper.store.ledger import ILedger
 from gatekeeper.store.state import IState
 from gatekeeper.usage.records import Batch, UsageRecord
 
@@ -88,6 +89,7 @@ class Upkept(NamedTuple):
     rows: int = 0
     record_days: int = 0
     batches: int = 0
+    quotas: int = 0
 
 
 class SchemaVersion(NamedTuple):
@@ -160,7 +162,7 @@ class IUpkeep(Interface):
         """
 
 
-class IStore(ISchema, IUsage, IUpkeep, IState):
+class IStore(ISchema, IUsage, IUpkeep, IState, ILedger):
     """A store. Every failure to reach it is a :class:`~gatekeeper.errors.StoreError`."""
 
     def open() -> Deferred[None]:

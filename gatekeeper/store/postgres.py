@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from gatekeeper.store import postgres_schema, postgres_state, postgres_upkeep
+from gatekeeper.store.charges_sql import Steps
 from gatekeeper.store.dialects import POSTGRES
 from gatekeeper.store.interface import (
     IStore,
@@ -19,7 +20,10 @@ from gatekeeper.store.interface import (
     UsageQuery,
     UsageRow,
 )
-from gatekeeper.store.postgres_link import Connection, PostgresLink
+from gatekeeper.store.ledger import ISettling
+from gatekeeper.store.ledger_calls import LedgerCalls, Purpose
+from gatekeeper.store.postgres_link import Connection, PostgresLink, uncancelled
+from gatekeeper.store.postgres_settling import PostgresSettling
 from gatekeeper.store.postgres_url import parse_postgres_url
 from gatekeeper.store.postgres_usage import BatchWriter, look, select_usage, stream
 from gatekeeper.store.records_sql import records_select, usage_records
@@ -33,30 +37,32 @@ T = TypeVar("T")
 
 
 @implementer(IStore)
-class PostgresStore:
+class PostgresStore(LedgerCalls):
     """Usage and state in the PostgreSQL database at ``url``; ``statement_timeout`` in seconds.
 
-    One connection writes, another one reads, a third one is for the state, each made at its first
-    use: a long report holds up neither the flush nor who is let in. Upkeep has one of its own while
-    it is at it. Every statement but those of an upgrade fails in bounded time, also when the server
-    hangs; the next one connects anew.
+    One connection writes, another one reads, a third one is for the state and a fourth one for what
+    is left of accounts, each made at its first use: a long report holds up neither the flush nor
+    who is let in. Upkeep has one of its own while it is at it, and so has who burns. Every
+    statement but those of an upgrade fails in bounded time, also when the server hangs; the next
+    one connects anew.
     ``reactor`` is the reactor.
     """
 
     def __init__(self, url: str, statement_timeout: float, reactor: Any) -> None:
+        super().__init__(POSTGRES)
         self._target = parse_postgres_url(url)
         self._reactor = reactor
         self._statement_timeout = statement_timeout
-        self._writing, self._reading, self._state = (
+        self._writing, self._reading, self._state, self._accounts = (
             PostgresLink(self._target, reactor, statement_timeout, postgres_schema.make_or_check)
-            for _ in range(3)
+            for _ in range(4)
         )
         self._apart: set[PostgresLink] = set()
         self._writer = BatchWriter()
 
     def open(self) -> Deferred[None]:
         """See :meth:`IStore.open`."""
-        return _deferred(self._writing.run(look))
+        return uncancelled(self._writing.run(look))
 
     def close(self) -> Deferred[None]:
         """See :meth:`IStore.close`."""
@@ -67,12 +73,13 @@ class PostgresStore:
             await self._writing.close()
             await self._reading.close()
             await self._state.close()
+            await self._accounts.close()
 
-        return _deferred(close())
+        return uncancelled(close())
 
     def ping(self) -> Deferred[None]:
         """See :meth:`IStore.ping`."""
-        return _deferred(self._reading.run(look))
+        return uncancelled(self._reading.run(look))
 
     # --- schema ---------------------------------------------------------------------------
 
@@ -83,11 +90,11 @@ class PostgresStore:
             found = await postgres_schema.found_version(connection)
             return SchemaVersion(found, newest("postgres"))
 
-        return _deferred(self._run_apart(version, _nothing, self._statement_timeout))
+        return uncancelled(self._run_apart(version, _nothing, self._statement_timeout))
 
     def upgrade(self, tell: Callable[[str], object]) -> Deferred[None]:
         """See :meth:`ISchema.upgrade`."""
-        return _deferred(
+        return uncancelled(
             self._run_apart(lambda connection: postgres_schema.upgrade(connection, tell), _nothing)
         )
 
@@ -95,7 +102,7 @@ class PostgresStore:
 
     def write_batch(self, batch: Batch) -> Deferred[None]:
         """See :meth:`IUsage.write_batch`."""
-        return _deferred(
+        return uncancelled(
             self._writing.run(lambda connection: self._writer.write(connection, batch))
         )
 
@@ -105,7 +112,7 @@ class PostgresStore:
         async def read(connection: Connection) -> list[UsageRow]:
             return usage_rows(await connection.query(*await select_usage(connection, query)))
 
-        return _deferred(self._reading.run(read))
+        return uncancelled(self._reading.run(read))
 
     def stream_usage(
         self, query: UsageQuery, take: Callable[[Sequence[UsageRow]], object]
@@ -116,7 +123,7 @@ class PostgresStore:
             select = await select_usage(connection, query)
             await stream(connection, *select, lambda rows: take(usage_rows(rows)))
 
-        return _deferred(self._reading.run(read))
+        return uncancelled(self._reading.run(read))
 
     def records(self, query: RecordQuery) -> Deferred[list[UsageRecord]]:
         """See :meth:`IUsage.records`."""
@@ -124,7 +131,7 @@ class PostgresStore:
         async def read(connection: Connection) -> list[UsageRecord]:
             return usage_records(await connection.query(*records_select(query, POSTGRES)))
 
-        return _deferred(self._reading.run(read))
+        return uncancelled(self._reading.run(read))
 
     def stream_records(
         self, query: RecordQuery, take: Callable[[Sequence[UsageRecord]], object]
@@ -135,17 +142,17 @@ class PostgresStore:
             select = records_select(query, POSTGRES)
             await stream(connection, *select, lambda rows: take(usage_records(rows)))
 
-        return _deferred(self._reading.run(read))
+        return uncancelled(self._reading.run(read))
 
     # --- what operators have made ---------------------------------------------------------
 
     def state_version(self) -> Deferred[int]:
         """See :meth:`IState.state_version`."""
-        return _deferred(self._state.run(postgres_state.version))
+        return uncancelled(self._state.run(postgres_state.version))
 
     def snapshot(self) -> Deferred[Snapshot]:
         """See :meth:`IState.snapshot`."""
-        return _deferred(self._state.run(postgres_state.snapshot))
+        return uncancelled(self._state.run(postgres_state.snapshot))
 
     def change(self, changes: Sequence[Change], entry: AuditEntry) -> Deferred[int]:
         """See :meth:`IState.change`."""
@@ -158,22 +165,55 @@ class PostgresStore:
                 return done
             raise done
 
-        return _deferred(change())
+        return uncancelled(change())
 
     def audit(
         self, limit: int, before: int | None = None
     ) -> Deferred[list[tuple[int, AuditEntry]]]:
         """See :meth:`IState.audit`."""
-        return _deferred(
+        return uncancelled(
             self._state.run(lambda connection: postgres_state.audit(connection, limit, before))
         )
+
+    # --- the ledger -----------------------------------------------------------------------
+
+    def _do(self, purpose: Purpose, steps: Steps[T]) -> Deferred[T]:
+        """See :class:`LedgerCalls`."""
+
+        async def change() -> T:
+            done = await self._state.run(lambda connection: connection.transact(steps, ValueError))
+            if isinstance(done, ValueError):
+                raise done
+            return done
+
+        if purpose == "change":
+            return uncancelled(change())
+        if purpose == "request":  # One statement: no transaction, no further round trips.
+            return uncancelled(self._accounts.run(lambda connection: connection.run(steps)))
+        return uncancelled(self._reading.run(lambda connection: connection.look(steps)))
+
+    def own_burning(self, account: str) -> Deferred[ISettling | None]:
+        """See :meth:`ILedger.own_burning`."""
+
+        async def own() -> ISettling | None:
+            settling = PostgresSettling(
+                self._target,
+                self._reactor,
+                self._statement_timeout,
+                account.lower(),
+                self._apart.discard,
+            )
+            self._apart.add(settling.link)
+            return settling if await settling.take() else None
+
+        return uncancelled(own())
 
     # --- upkeep ---------------------------------------------------------------------------
 
     def maintain(self, now: float, keep: Retention) -> Deferred[Upkept]:
         """See :meth:`IUpkeep.maintain`."""
         cut = cuts(now, keep)
-        return _deferred(
+        return uncancelled(
             self._run_apart(
                 lambda connection: postgres_upkeep.maintain(connection, cut),
                 postgres_schema.make_or_check,
@@ -195,13 +235,6 @@ class PostgresStore:
         finally:
             self._apart.discard(link)
             link.hang_up()
-
-
-def _deferred(coroutine: Coroutine[Any, Any, T]) -> Deferred[T]:
-    # Not the coroutine's own Deferred: cancelling that one would cancel the query, which blocks.
-    result: Deferred[T] = Deferred()
-    Deferred.fromCoroutine(coroutine).addCallbacks(result.callback, result.errback)
-    return result
 
 
 async def _nothing(_: Connection) -> None:

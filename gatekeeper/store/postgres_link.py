@@ -10,20 +10,22 @@ consent. Whether the server had done what was asked is unknown then, as after an
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from socket import gaierror
 from typing import Any, Final, TypeVar
 
 import psycopg2
-from twisted.internet.defer import CancelledError, DeferredLock
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.internet.error import ConnectionClosed, ConnectionLost
 from twisted.internet.threads import deferToThreadPool
 from txpostgres import txpostgres  # type: ignore[import-untyped]
 
 from gatekeeper.errors import StoreError
+from gatekeeper.store.dialects import Rows, Statement
 from gatekeeper.store.postgres_url import PostgresTarget
 
 T = TypeVar("T")
+E = TypeVar("E", bound=Exception)
 
 #: Seconds for a connection to be made, TLS and authentication included.
 CONNECT_TIMEOUT: Final = 10.0
@@ -61,6 +63,39 @@ class Connection(txpostgres.Connection):  # type: ignore[misc]
         cursor = self.cursor()
         await self.within(self.limit, cursor.execute(sql, parameters or None))
         return cursor.fetchall() if cursor.description else []
+
+    async def run(self, statements: Generator[Statement, Rows, T]) -> T:
+        """Run the statements that a generator yields, send it the rows, and return what it does."""
+        try:
+            statement = next(statements)
+            while True:
+                statement = statements.send(await self.query(*statement))
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    async def transact(
+        self, statements: Generator[Statement, Rows, T], *refusals: type[E]
+    ) -> T | E:
+        """Run the statements as a whole, or not at all.
+
+        Errors that are ``refusals`` are returned: the connection is as good as before.
+        """
+        await self.query("BEGIN")
+        try:
+            done = await self.run(statements)
+        except refusals as error:
+            await self.query("ROLLBACK")
+            return error
+        await self.query("COMMIT")
+        return done
+
+    async def look(self, statements: Generator[Statement, Rows, T]) -> T:
+        """Run statements that only read; what they see is of one moment."""
+        await self.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        found = await self.run(statements)
+        await self.query("COMMIT")
+        return found
 
     async def within(self, limit: float | None, work: Awaitable[T]) -> T:
         """Return what ``work`` returns; hang up where it takes longer than ``limit`` seconds."""
@@ -202,6 +237,13 @@ class PostgresLink:
         connection, self._connection = self._connection, None
         if connection is not None and connection.pollable() is not None:
             connection.close()
+
+
+def uncancelled(coroutine: Coroutine[Any, Any, T]) -> Deferred[T]:
+    """Begin it; cancelling the Deferred does not cancel a query, for that blocks."""
+    result: Deferred[T] = Deferred()
+    Deferred.fromCoroutine(coroutine).addCallbacks(result.callback, result.errback)
+    return result
 
 
 def _reason(error: BaseException) -> str:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
-from typing import Final, TypeVar
+from collections.abc import Sequence
+from typing import Final
 
-from gatekeeper.errors import AlreadyThereError, NotThereError
+from gatekeeper.errors import AlreadyThereError, GatekeeperError, NotThereError
 from gatekeeper.store import state_sql
 from gatekeeper.store.dialects import POSTGRES
 from gatekeeper.store.postgres_link import Connection
 from gatekeeper.store.postgres_usage import ADD_UP
 from gatekeeper.store.state import AuditEntry, Change, Snapshot
-from gatekeeper.store.state_sql import RenameUsage, Rows, Statement
+from gatekeeper.store.state_sql import RenameUsage
 from gatekeeper.store.usage_sql import COLUMNS
-
-T = TypeVar("T")
 
 _ALL: Final = ", ".join(COLUMNS)
 _REST: Final = ", ".join(COLUMNS[2:])
@@ -51,38 +49,20 @@ async def version(connection: Connection) -> int:
 
 async def snapshot(connection: Connection) -> Snapshot:
     """See :meth:`IState.snapshot`."""
-    await connection.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-    found = await _run(connection, state_sql.snapshot(time.time(), POSTGRES))
-    await connection.query("COMMIT")
-    return found
+    return await connection.look(state_sql.snapshot(time.time(), POSTGRES))
 
 
 async def change(
     connection: Connection, changes: Sequence[Change], entry: AuditEntry
-) -> int | AlreadyThereError | NotThereError:
+) -> int | GatekeeperError:
     """See :meth:`IState.change`. The errors are returned: the connection is as good as before."""
-    await connection.query("BEGIN")
-    try:
-        done = await _run(connection, state_sql.change(changes, entry, POSTGRES, RENAME_USAGE))
-    except (AlreadyThereError, NotThereError) as error:
-        await connection.query("ROLLBACK")
-        return error
-    await connection.query("COMMIT")
-    return done
+    return await connection.transact(
+        state_sql.change(changes, entry, POSTGRES, RENAME_USAGE), AlreadyThereError, NotThereError
+    )
 
 
 async def audit(
     connection: Connection, limit: int, before: int | None
 ) -> list[tuple[int, AuditEntry]]:
     """See :meth:`IState.audit`."""
-    return await _run(connection, state_sql.audit(limit, before, POSTGRES))
-
-
-async def _run(connection: Connection, statements: Generator[Statement, Rows, T]) -> T:
-    try:
-        statement = next(statements)
-        while True:
-            statement = statements.send(await connection.query(*statement))
-    except StopIteration as end:
-        result: T = end.value
-        return result
+    return await connection.run(state_sql.audit(limit, before, POSTGRES))

@@ -61,6 +61,15 @@ WITH gone AS (
 )
 SELECT count(*) FROM gone
 """  # noqa: S608
+_DELETE_QUOTAS: Final = f"""
+WITH gone AS (
+    DELETE FROM account WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM account WHERE source = 'quota' AND updated < %s
+        LIMIT {STEP} FOR UPDATE SKIP LOCKED
+    )) RETURNING 1
+)
+SELECT count(*) FROM gone
+"""  # noqa: S608
 
 
 async def maintain(connection: Connection, cut: Cuts) -> Upkept:
@@ -76,6 +85,7 @@ async def maintain(connection: Connection, cut: Cuts) -> Upkept:
         rolled_up=await _all(connection, _ROLL_UP, cut.hours),
         rows=await _all(connection, _DELETE_ROWS, cut.days),
         batches=await _all(connection, _DELETE_BATCHES, cut.batches),
+        quotas=await _all(connection, _DELETE_QUOTAS, cut.quotas),
         # The last: it fails where somebody reads for long.
         record_days=(0 if cut.records is None else await drop_partitions(connection, cut.records)),
     )

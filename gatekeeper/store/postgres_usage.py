@@ -13,7 +13,8 @@ from gatekeeper.store.fitting import LARGEST, Column, Fitted, fit
 from gatekeeper.store.interface import UsageQuery
 from gatekeeper.store.postgres_link import Connection
 from gatekeeper.store.postgres_records import Partitions
-from gatekeeper.store.records_sql import RECORD_COLUMNS
+from gatekeeper.store.postgres_spending import SPENDING
+from gatekeeper.store.records_sql import RECORD_COLUMNS, RECORD_TYPES
 from gatekeeper.store.usage_sql import COLUMNS, EXTENT, KEY_COLUMNS, Extent, usage_select
 from gatekeeper.usage.records import Batch, Counted, UsageRecord
 
@@ -53,21 +54,28 @@ ADD_UP: Final = f"ON CONFLICT ({', '.join(KEY_COLUMNS)}) DO UPDATE SET " + ", ".
 )
 
 # One statement is one transaction and one round trip: the key goes in, and only where it was new do
-# the records and the counters. The order of the rows keeps two nodes from waiting for each other.
+# the records, what was spent, and the counters. The order of the rows keeps two nodes from waiting
+# for each other.
 _WRITE: Final = """
 WITH new AS (
     INSERT INTO batch (node, worker, sequence, written)
     VALUES (%s, %s, %s, extract(epoch FROM now())::bigint)
     ON CONFLICT DO NOTHING RETURNING 1
-){records}
+){more}
 INSERT INTO usage AS u {counters} ORDER BY 1, 2, 3, 4, 5 {add_up}
 """
 _COUNTERS: Final = _rows(COLUMNS, [*(str,) * 4, int, *get_type_hints(Counted).values()])
-_RECORDS: Final = _rows(RECORD_COLUMNS, list(get_type_hints(UsageRecord).values()))
-_WRITE_COUNTERS: Final = _WRITE.format(records="", counters=_COUNTERS, add_up=ADD_UP)
-_WRITE_ALL: Final = _WRITE.format(
-    records=f", kept AS (INSERT INTO usage_record {_RECORDS})", counters=_COUNTERS, add_up=ADD_UP
-)
+_RECORDS: Final = _rows(RECORD_COLUMNS, RECORD_TYPES)
+_KEEP: Final = f", kept AS (INSERT INTO usage_record {_RECORDS})"
+
+#: By whether there are records, and whether anything was spent.
+_WRITES: Final = {
+    (recorded, spent): _WRITE.format(
+        more=_KEEP * recorded + SPENDING * spent, counters=_COUNTERS, add_up=ADD_UP
+    )
+    for recorded in (False, True)
+    for spent in (False, True)
+}
 
 #: Where "start" is among a record's columns.
 _START: Final = UsageRecord._fields.index("start")
@@ -103,10 +111,12 @@ class BatchWriter:
 
 
 def _statement(fitted: Fitted) -> tuple[str, list[Parameter]]:
-    counters = [_array(column) for column in fitted.counters]
-    if not fitted.records[0]:
-        return _WRITE_COUNTERS, [*fitted.key, *counters]
-    return _WRITE_ALL, [*fitted.key, *map(_array, fitted.records), *counters]
+    records = fitted.records if fitted.records[0] else []
+    spent = [*fitted.charged, *fitted.drawn]
+    if not any(spent):
+        spent = []
+    columns = [*records, *spent, *fitted.counters]
+    return _WRITES[bool(records), bool(spent)], [*fitted.key, *map(_array, columns)]
 
 
 def _array(column: Column) -> str:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, get_type_hints
 
 from gatekeeper.store.dialects import Dialect, Parameter, limit, where
 from gatekeeper.store.interface import RecordQuery
-from gatekeeper.usage.records import UsageRecord
+from gatekeeper.usage.records import Spent, UsageRecord
 
 #: The fields of :class:`UsageRecord` as columns; "user" is a word of SQL.
 RECORD_COLUMNS: Final = tuple(
     "user_name" if name == "user" else name for name in UsageRecord._fields
 )
+
+#: What is in these columns: what was spent is the last one, and JSON.
+RECORD_TYPES: Final = (*tuple(get_type_hints(UsageRecord).values())[:-1], str)
+assert RECORD_COLUMNS[-1] == "spent"
 
 
 def records_select(query: RecordQuery, dialect: Dialect) -> tuple[str, list[Parameter]]:
@@ -39,4 +44,8 @@ def records_select(query: RecordQuery, dialect: Dialect) -> tuple[str, list[Para
 
 def usage_records(rows: Sequence[Sequence[Any]]) -> list[UsageRecord]:
     """Turn what the SELECT gave into records."""
-    return [UsageRecord._make(row) for row in rows]
+    return [UsageRecord._make((*row[:-1], _spent(row[-1]))) for row in rows]
+
+
+def _spent(text: str) -> tuple[Spent, ...]:
+    return () if text == "[]" else tuple(map(Spent._make, json.loads(text)))

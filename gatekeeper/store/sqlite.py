@@ -13,6 +13,8 @@ from twisted.internet.interfaces import IReactorFromThreads
 from zope.interface import implementer
 
 from gatekeeper.store import sqlite_state, sqlite_upkeep, sqlite_usage
+from gatekeeper.store.charges_sql import Steps
+from gatekeeper.store.dialects import SQLITE
 from gatekeeper.store.interface import (
     IStore,
     RecordQuery,
@@ -22,10 +24,13 @@ from gatekeeper.store.interface import (
     UsageQuery,
     UsageRow,
 )
+from gatekeeper.store.ledger import ISettling
+from gatekeeper.store.ledger_calls import LedgerCalls, Purpose
 from gatekeeper.store.records_sql import usage_records
 from gatekeeper.store.schema import newest
-from gatekeeper.store.sqlite_file import SqliteFile
+from gatekeeper.store.sqlite_file import SqliteFile, run, transaction
 from gatekeeper.store.sqlite_schema import found_version, make_or_check, upgrade
+from gatekeeper.store.sqlite_settling import OwnerLock, SqliteSettling
 from gatekeeper.store.state import AuditEntry, Change, Snapshot
 from gatekeeper.store.upkeep import cuts
 from gatekeeper.store.usage_sql import usage_rows
@@ -41,21 +46,24 @@ UPGRADE_TIMEOUT: Final = 600.0
 
 
 @implementer(IStore)
-class SqliteStore:
+class SqliteStore(LedgerCalls):
     """Usage and state in the SQLite file ``path``.
 
     It is made (mode 0600) unless ``create`` is false.
 
-    One connection writes, another one reads, each in a thread of its own: a long report does not
-    hold up the flush.
+    One connection writes, another one reads, a third one is for requests that wait for what is left
+    of an account; each is in a thread of its own: a long report holds up neither those nor the
+    flush.
     """
 
     def __init__(self, path: Path, reactor: IReactorFromThreads, *, create: bool = True) -> None:
+        super().__init__(SQLITE)
         self._path = path
         self._reactor = reactor
-        self._writing, self._reading = (
-            SqliteFile(path, reactor, make_or_check, create=create) for _ in range(2)
+        self._writing, self._reading, self._accounts = (
+            SqliteFile(path, reactor, make_or_check, create=create) for _ in range(3)
         )
+        self._owned: set[OwnerLock] = set()
 
     def open(self) -> Deferred[None]:
         """See :meth:`IStore.open`."""
@@ -67,6 +75,9 @@ class SqliteStore:
         async def close() -> None:
             await self._writing.close()
             await self._reading.close()
+            await self._accounts.close()
+            for lock in self._owned:
+                lock.release()
 
         return Deferred.fromCoroutine(close())
 
@@ -172,6 +183,30 @@ class SqliteStore:
         """See :meth:`IState.audit`."""
         return self._reading.run(lambda connection: sqlite_state.audit(connection, limit, before))
 
+    # --- the ledger -----------------------------------------------------------------------
+
+    def _do(self, purpose: Purpose, steps: Steps[T]) -> Deferred[T]:
+        """See :class:`LedgerCalls`."""
+
+        def do(connection: sqlite3.Connection) -> T:
+            with transaction(connection, writing=purpose == "change"):
+                return run(connection, steps)
+
+        files = {"request": self._accounts, "report": self._reading, "change": self._writing}
+        return files[purpose].run(do)
+
+    def own_burning(self, account: str) -> Deferred[ISettling | None]:
+        """See :meth:`ILedger.own_burning`."""
+        lock = OwnerLock(self._path, account.lower())
+
+        def own(_: sqlite3.Connection) -> ISettling | None:
+            if not lock.take():
+                return None
+            self._owned.add(lock)
+            return SqliteSettling(self._writing, account.lower(), lock)
+
+        return self._writing.run(own)
+
     # --- upkeep ---------------------------------------------------------------------------
 
     def maintain(self, now: float, keep: Retention) -> Deferred[Upkept]:
@@ -184,6 +219,7 @@ class SqliteStore:
                 rows=await self._all(sqlite_upkeep.delete_rows, cut.days),
                 record_days=await self._delete_records(cut.records),
                 batches=await self._all(sqlite_upkeep.delete_batches, cut.batches),
+                quotas=await self._all(sqlite_upkeep.delete_quotas, cut.quotas),
             )
 
         return Deferred.fromCoroutine(maintain())

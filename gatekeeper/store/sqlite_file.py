@@ -6,7 +6,7 @@ import errno
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorFromThreads
 
 from gatekeeper.errors import StoreError
+from gatekeeper.store.dialects import Rows, Statement
 
 T = TypeVar("T")
 
@@ -133,11 +134,14 @@ def connect(path: Path, *, create: bool, timeout: float) -> sqlite3.Connection:
 
 
 @contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Do what is inside as a whole or, where it raises, not at all."""
+def transaction(connection: sqlite3.Connection, *, writing: bool = True) -> Iterator[None]:
+    """Do what is inside as a whole or, where it raises, not at all. All it reads is of one moment.
+
+    Unless ``writing``, it only reads, and waits for nobody.
+    """
     # IMMEDIATE takes the lock for writing at once: whoever is second waits (BUSY_TIMEOUT), instead
     # of failing half-way.
-    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
     try:
         yield
         connection.execute("COMMIT")
@@ -145,6 +149,17 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         if connection.in_transaction:  # Some errors, a full disk for one, have ended it already.
             connection.execute("ROLLBACK")
         raise
+
+
+def run(connection: sqlite3.Connection, statements: Generator[Statement, Rows, T]) -> T:
+    """Run the statements that a generator yields, send it the rows, and return what it does."""
+    try:
+        statement = next(statements)
+        while True:
+            statement = statements.send(connection.execute(*statement).fetchall())
+    except StopIteration as end:
+        result: T = end.value
+        return result
 
 
 def _use_wal(connection: sqlite3.Connection, timeout: float) -> None:

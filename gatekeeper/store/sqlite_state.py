@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Generator, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Sequence
+from typing import Any, Final
 
 from gatekeeper.store import state_sql
 from gatekeeper.store.dialects import SQLITE
-from gatekeeper.store.sqlite_file import transaction
+from gatekeeper.store.sqlite_file import run, transaction
 from gatekeeper.store.sqlite_usage import UPSERT
 from gatekeeper.store.state import AuditEntry, Change, Snapshot
-from gatekeeper.store.state_sql import RenameUsage, Rows, Statement
+from gatekeeper.store.state_sql import RenameUsage
 from gatekeeper.store.usage_sql import COLUMNS, KEY_COLUMNS
-
-T = TypeVar("T")
 
 _ADD_UP: Final = UPSERT[UPSERT.index("ON CONFLICT") :]
 _REST: Final = ", ".join(COLUMNS[2:])
@@ -48,7 +46,7 @@ def snapshot(connection: sqlite3.Connection) -> Snapshot:
     """See :meth:`IState.snapshot`."""
     connection.execute("BEGIN")  # What is read until the end is of one moment.
     try:
-        return _run(connection, state_sql.snapshot(time.time(), SQLITE))
+        return run(connection, state_sql.snapshot(time.time(), SQLITE))
     finally:
         connection.execute("ROLLBACK")
 
@@ -56,21 +54,11 @@ def snapshot(connection: sqlite3.Connection) -> Snapshot:
 def change(connection: sqlite3.Connection, changes: Sequence[Change], entry: AuditEntry) -> int:
     """See :meth:`IState.change`."""
     with transaction(connection):
-        return _run(connection, state_sql.change(changes, entry, SQLITE, RENAME_USAGE))
+        return run(connection, state_sql.change(changes, entry, SQLITE, RENAME_USAGE))
 
 
 def audit(
     connection: sqlite3.Connection, limit: int, before: int | None
 ) -> list[tuple[int, AuditEntry]]:
     """See :meth:`IState.audit`."""
-    return _run(connection, state_sql.audit(limit, before, SQLITE))
-
-
-def _run(connection: sqlite3.Connection, statements: Generator[Statement, Rows, T]) -> T:
-    try:
-        statement = next(statements)
-        while True:
-            statement = statements.send(connection.execute(*statement).fetchall())
-    except StopIteration as end:
-        result: T = end.value
-        return result
+    return run(connection, state_sql.audit(limit, before, SQLITE))

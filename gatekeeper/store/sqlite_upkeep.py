@@ -34,6 +34,11 @@ DELETE FROM batch WHERE (node, worker, sequence) IN (
     ) LIMIT {STEP}
 )
 """  # noqa: S608
+_DELETE_QUOTAS: Final = f"""
+DELETE FROM account WHERE (source, name, holder) IN (
+    SELECT source, name, holder FROM account WHERE source = 'quota' AND updated < ? LIMIT {STEP}
+)
+"""  # noqa: S608
 
 
 def roll_up(connection: sqlite3.Connection, before: int) -> int:
@@ -69,6 +74,11 @@ def delete_records(connection: sqlite3.Connection, before: int) -> int:
 def delete_batches(connection: sqlite3.Connection, before: int) -> int:
     """Delete some keys of batches that were written before ``before``, but no worker's last."""
     return _delete(connection, _DELETE_BATCHES, before)
+
+
+def delete_quotas(connection: sqlite3.Connection, before: int) -> int:
+    """Delete some quotas that nobody has drawn from since before ``before``."""
+    return _delete(connection, _DELETE_QUOTAS, before)
 
 
 def _delete(connection: sqlite3.Connection, sql: str, before: int) -> int:

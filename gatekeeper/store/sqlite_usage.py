@@ -7,6 +7,7 @@ import time
 from typing import Final
 
 from gatekeeper.errors import BatchRejected
+from gatekeeper.store import sqlite_spending
 from gatekeeper.store.dialects import SQLITE
 from gatekeeper.store.fitting import LARGEST, fit
 from gatekeeper.store.interface import RecordQuery, UsageQuery
@@ -50,6 +51,7 @@ def write(connection: sqlite3.Connection, batch: Batch) -> None:
             if new:
                 connection.executemany(UPSERT, zip(*fitted.counters, strict=True))
                 connection.executemany(_RECORD, zip(*fitted.records, strict=True))
+                sqlite_spending.write(connection, fitted)
     except (sqlite3.DataError, sqlite3.IntegrityError, OverflowError) as error:
         raise BatchRejected(f"the store cannot take this batch: {error}") from error
 

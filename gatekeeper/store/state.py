@@ -7,6 +7,7 @@ another process sees from one number whether it has to read again.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from twisted.internet.defer import Deferred
@@ -79,6 +80,11 @@ def name_of(thing: Stored) -> str:
     return thing[1] if isinstance(thing, StoredUser) else thing[0]
 
 
+def removed_name(user: str, time: float) -> str:
+    """What the usage of a user is found under who was removed at ``time`` (since the epoch)."""
+    return f"{user}~{datetime.fromtimestamp(time, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
 _KINDS: Final[dict[type[Any], str]] = {
     StoredService: "service",
     StoredUser: "user",
@@ -149,7 +155,8 @@ class IState(Interface):
         """Do all of the changes or none, note it down, and return the new version.
 
         Usage of a user who is removed stays, under the name and the time of the removal
-        (``alice~2024-05-01T10:00:00Z``): a new user of that name begins at 0.
+        (``alice~2024-05-01T10:00:00Z``). A new user of that name begins at 0: what is there under
+        the name when a user is added is kept in the same way.
 
         :raises AlreadyThereError: :class:`Add` finds something of that name.
         :raises NotThereError: :class:`Replace` or :class:`Remove` find nothing.

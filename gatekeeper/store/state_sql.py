@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from gatekeeper.errors import AlreadyThereError, NotThereError
-from gatekeeper.store.dialects import Dialect
+from gatekeeper.store.dialects import Dialect, Rows, Statement
 from gatekeeper.store.state import (
     Add,
     AuditEntry,
@@ -28,10 +27,8 @@ from gatekeeper.store.state import (
     StoredUser,
     kind_of,
     name_of,
+    removed_name,
 )
-
-Statement: TypeAlias = tuple[str, Sequence[Any]]
-Rows: TypeAlias = list[Any]
 
 #: The statements that give all usage of a user another name; the old name goes with it, too. Their
 #: parameters are the new name, the service, and the old name.
@@ -104,6 +101,9 @@ def change(
         if isinstance(each, Add):
             if not (yield statements.insert(table, row)):
                 raise AlreadyThereError(kind_of(each.thing), name_of(each.thing))
+            if isinstance(each.thing, StoredUser):
+                # What came in since a user of that name was removed, from whatever node.
+                yield from _rename(each.thing.service, each.thing.name, entry.time, rename_usage)
             continue
         if isinstance(each, Replace):
             done = yield statements.update(table, row)
@@ -114,7 +114,7 @@ def change(
         if isinstance(each, Remove):
             yield from _remove_what_belongs(each.thing, entry.time, statements, rename_usage)
     yield statements.forget_revocations(entry.time)
-    yield statements.insert_entry(entry)
+    yield insert_entry(entry, dialect)
     return int(version)
 
 
@@ -131,13 +131,14 @@ def _remove_what_belongs(
         return
     service = thing.service if isinstance(thing, StoredUser) else thing.name
     for (user,) in users:
-        for statement in rename_usage:
-            yield statement(removed_name(user, time), service, user)
+        yield from _rename(service, user, time, rename_usage)
 
 
-def removed_name(user: str, time: float) -> str:
-    """What the usage of a user is found under who was removed at ``time`` (since the epoch)."""
-    return f"{user}~{datetime.fromtimestamp(time, UTC):%Y-%m-%dT%H:%M:%SZ}"
+def _rename(
+    service: str, user: str, time: float, rename_usage: RenameUsage
+) -> Generator[Statement, Rows, None]:
+    for statement in rename_usage:
+        yield statement(removed_name(user, time), service, user)
 
 
 def snapshot(now: float, dialect: Dialect) -> Generator[Statement, Rows, Snapshot]:
@@ -172,6 +173,13 @@ def audit(
         (limit,) if before is None else (before, limit),
     )
     return [(int(row[0]), AuditEntry._make(row[1:])) for row in rows]
+
+
+def insert_entry(entry: AuditEntry, dialect: Dialect) -> Statement:
+    """One line of the log."""
+    places = ", ".join([dialect.placeholder] * len(entry))
+    names = ", ".join(AuditEntry._fields)
+    return f"INSERT INTO audit ({names}) VALUES ({places})", entry  # noqa: S608
 
 
 class _Statements:
@@ -210,12 +218,6 @@ class _Statements:
     def forget_revocations(self, now: float) -> Statement:
         """Those that are over."""
         return f"DELETE FROM revocation WHERE until <= {self._place}", (now,)  # noqa: S608
-
-    def insert_entry(self, entry: AuditEntry) -> Statement:
-        """One line of the log."""
-        places = ", ".join([self._place] * len(entry))
-        names = ", ".join(AuditEntry._fields)
-        return f"INSERT INTO audit ({names}) VALUES ({places})", entry  # noqa: S608
 
     def _where(self, columns: Sequence[str]) -> str:
         return " WHERE " + " AND ".join(f"{name} = {self._place}" for name in columns)

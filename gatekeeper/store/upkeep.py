@@ -11,17 +11,21 @@ from gatekeeper.store.interface import Retention
 #: ever: a worker that comes back after years may not know whether its last batch was taken.
 KEEP_BATCHES: Final = 30 * DAY
 
+#: So long, in seconds, a quota is kept after its last change: longer than any period of a quota.
+KEEP_QUOTAS: Final = 70 * DAY
+
 
 class Cuts(NamedTuple):
     """What is older is rolled up, or deleted: seconds since the epoch, the beginnings of days.
 
-    ``None``: nothing is. ``batches`` may be any second.
+    ``None``: nothing is. ``batches`` and ``quotas`` may be any second.
     """
 
     hours: int | None
     days: int | None
     records: int | None
     batches: int
+    quotas: int
 
 
 def cuts(now: float, keep: Retention) -> Cuts:
@@ -31,6 +35,7 @@ def cuts(now: float, keep: Retention) -> Cuts:
         _day(now, keep.days),
         _day(now, keep.records),
         int(now) - KEEP_BATCHES,
+        int(now) - KEEP_QUOTAS,
     )
 
 

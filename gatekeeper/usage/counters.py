@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from gatekeeper.usage.records import OTHER_MODELS, OTHER_PATHS, Counted, CounterKey, UsageRecord
+from gatekeeper.usage.records import (
+    OTHER_MODELS,
+    OTHER_PATHS,
+    Account,
+    Counted,
+    CounterKey,
+    UsageRecord,
+)
 
 HOUR: Final = 3600
 
@@ -59,6 +66,7 @@ class Counters:
         # Lists, not Counted, since they are changed in place: bytes in and out, units, duration (a
         # float), then requests by the first digit of their status, 0 to 5.
         self._sums: dict[CounterKey, list[Any]] = {}
+        self._spent: dict[Account, int] = {}
         self._known: dict[tuple[str, str], _Known] = {}
         self._remembered = 0  # rows, models and users
         self._hour = 0
@@ -77,7 +85,7 @@ class Counters:
         hour = self._hour
         for (
             _, start, duration, service, user, _, _, path, status, _, bytes_in, bytes_out, units, _,
-            model,
+            model, _, _, spent,
         ) in records:  # fmt: skip
             end = start + duration
             if not hour - LATE <= end < hour + HOUR:
@@ -91,6 +99,10 @@ class Counters:
             total[2] += units
             total[3] += duration
             total[4 + status // 100 if 0 <= status < 600 else 4] += 1
+            if spent:
+                for source, name, holder, amount in spent:
+                    account = Account(source, name, holder)
+                    self._spent[account] = self._spent.get(account, 0) + amount
 
     def take(self) -> dict[CounterKey, Counted]:
         """Take out all counters, and forget them here."""
@@ -99,6 +111,11 @@ class Counters:
             key: Counted(sum(statuses), bytes_in, bytes_out, units, duration, *statuses[1:])
             for key, (bytes_in, bytes_out, units, duration, *statuses) in taken.items()
         }
+
+    def take_spent(self) -> dict[Account, int]:
+        """Take out what was drawn from each account, and forget it here."""
+        taken, self._spent = self._spent, {}
+        return taken
 
     def _turn_to(self, end: float) -> int:
         # A clock that is set back makes an hour begin again: that costs some rows at most.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from twisted.internet.defer import Deferred, DeferredLock, succeed
@@ -17,7 +17,7 @@ from gatekeeper.store.interface import IStore
 from gatekeeper.usage.counters import Counters
 from gatekeeper.usage.journal import Journal
 from gatekeeper.usage.journal_directory import Ending, reason
-from gatekeeper.usage.records import Batch, UsageRecord
+from gatekeeper.usage.records import Account, Batch, Counted, CounterKey, UsageRecord
 from gatekeeper.usage.segment_file import Segment
 from gatekeeper.usage.segments import BLOCK_RECORDS, Scan, decode_block
 
@@ -54,8 +54,8 @@ class Flusher:
     What cannot be read, or what the store will never take, is set aside with a line in the log, so
     that it does not stop what comes behind it.
 
-    With ``keep_records`` the store gets the single records, too. ``jitter`` returns numbers from 0
-    up to 1.
+    With ``keep_records`` the store gets the single records, too. ``on_spent`` is told what this
+    process has spent, and the store has now. ``jitter`` returns numbers from 0 up to 1.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class Flusher:
         interval: float = 5.0,
         *,
         keep_records: bool = False,
+        on_spent: Callable[[Mapping[Account, int]], object] | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._store = store
@@ -75,6 +76,8 @@ class Flusher:
         self._clock = clock
         self._interval = interval
         self._keep_records = keep_records
+        self._on_spent = on_spent
+        self._left_over = {segment.key for segment in journal.closed}
         self._jitter = jitter
         self._loaded: Loaded | None = None
         self._delay = 0.0
@@ -86,6 +89,10 @@ class Flusher:
         self._loop = LoopingCall(self._tick)
         self._loop.clock = clock
         self._up_to_date_at = clock.seconds()
+        self.caught_up: Deferred[None] = Deferred()
+        """Fires when the store has all that an earlier run has left."""
+        if not self._left_over:
+            self.caught_up.callback(None)
         self.failing_since: float | None = None
         """Since when (seconds of the clock) the store does not take usage; ``None``: it does."""
         self.written = 0
@@ -105,12 +112,13 @@ class Flusher:
         self._up_to_date_at = self._clock.seconds()
         self._ended = self._loop.start(self._interval, now=False)
 
-    def flush_now(self) -> Deferred[bool]:
+    def flush_now(self, *, urgent: bool = False) -> Deferred[bool]:
         """Move what is in the journal by now into the store; whether it is there. Never fails.
 
-        While the store does not take usage it is not asked more often than otherwise.
+        While the store does not take usage it is not asked more often than otherwise, unless it is
+        ``urgent``.
         """
-        if self._clock.seconds() < self._retry_at:
+        if self._clock.seconds() < self._retry_at and not urgent:
             return succeed(False)
         waiter: Deferred[bool] = Deferred()
         self._asked.append(waiter)
@@ -189,12 +197,17 @@ class Flusher:
             if batch.counters:
                 await self._store.write_batch(batch)
                 self.written += 1
+                if self._on_spent is not None and segment.key.node == self._journal.node:
+                    self._on_spent(batch.spent)
         except BatchRejected as error:
             ending, damage = "rejected", f"the store does not take it: {error}"
         if damage:
             self._set_aside(segment, ending, damage)
         else:
             self._journal.remove(segment)
+        self._left_over.discard(segment.key)
+        if not self._left_over and not self.caught_up.called:
+            self.caught_up.callback(None)
 
     def _set_aside(self, segment: Segment, ending: Ending, why: str) -> None:
         self.rejected += 1
@@ -214,7 +227,7 @@ class Flusher:
             if error.errno not in _UNREADABLE:
                 raise JournalError(f"state_dir: {why}") from error
             return Loaded(segment, Batch(*segment.key, {}), why)
-        self._counters.take()  # Nothing, unless an attempt before has ended in the middle.
+        self._take()  # Nothing, unless an attempt before has ended in the middle.
         kept: list[UsageRecord] = []
         understood = in_this_turn = 0
         for block in reading.found.blocks:
@@ -228,8 +241,12 @@ class Flusher:
             if self._keep_records:
                 kept += records
         await deferLater(self._clock, 0)  # What comes now takes as long as a slice.
-        batch = Batch(*segment.key, self._counters.take(), tuple(kept))
+        counters, spent = self._take()
+        batch = Batch(*segment.key, counters, tuple(kept), spent)
         return Loaded(segment, batch, _damage(reading.found, understood))
+
+    def _take(self) -> tuple[dict[CounterKey, Counted], dict[Account, int]]:
+        return self._counters.take(), self._counters.take_spent()
 
     def _succeeded(self) -> None:
         self._delay = self._retry_at = 0.0

@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from gatekeeper.errors import JournalError
-from gatekeeper.usage.records import UsageRecord
+from gatekeeper.usage.records import Spent, UsageRecord
 
 log = Logger()
 
@@ -54,12 +54,17 @@ class Meter:
 
     ``call_soon`` schedules a call for the end of this turn or the beginning of the next one
     (``loop.call_soon``). Nothing is kept from one turn to another but, with ``fsync = "always"``,
-    responses that wait for the disk.
+    responses that wait for the disk. ``lost`` is told what records had spent that could not be
+    written down.
     """
 
     def __init__(
-        self, journal: Appending, call_soon: Callable[[Callable[[], None]], object]
+        self,
+        journal: Appending,
+        call_soon: Callable[[Callable[[], None]], object],
+        lost: Callable[[Iterable[Spent]], object] | None = None,
     ) -> None:
+        self._lost = lost
         self._journal = journal
         self._call_soon = call_soon
         self._commit = GroupCommit(journal.sync) if journal.fsync == "always" else None
@@ -93,15 +98,21 @@ class Meter:
         try:
             self._journal.append(records)
         except JournalError:  # It has said so in the log.
-            withhold_all(held)
+            self._give_up(records, held)
         except Exception:
             log.failure("{count} usage records are lost", count=len(records))
-            withhold_all(held)
+            self._give_up(records, held)
         else:
             if self._commit is None:
                 release_all(held)
             else:
                 self._commit.add(held)
+
+    def _give_up(self, records: Iterable[UsageRecord], held: Iterable[Held]) -> None:
+        withhold_all(held)
+        if self._lost is not None:
+            for record in records:
+                self._lost(record.spent)
 
 
 class GroupCommit:

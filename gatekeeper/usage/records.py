@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 #: A counter's key: service, user, path, model, and the hour: seconds since the epoch, UTC, floored.
@@ -13,6 +15,38 @@ OTHER_PATHS = "*"
 #: Stands for every further model once an upstream has named too many of them for one user.
 OTHER_MODELS = "*"
 
+#: Sources of accounts that the store keeps; every other one is a contract's address.
+PREPAID = "prepaid"
+QUOTA = "quota"
+
+
+class Account(NamedTuple):
+    """What a request draws on.
+
+    Credits on a chain: ``source`` is the NFT contract's address in lower case, ``name`` the token
+    id in decimal digits, ``holder`` an address in lower case. Credits that an operator has granted:
+    :data:`PREPAID`, the pool, the user. A quota: :data:`QUOTA`, which one and in which period (such
+    as ``acme/user/day/2024-05-01``), and whose.
+    """
+
+    source: str
+    name: str
+    holder: str
+
+    @property
+    def is_on_chain(self) -> bool:
+        """Whether what is spent is to be burned."""
+        return self.source not in (PREPAID, QUOTA)
+
+
+class Spent(NamedTuple):
+    """What one exchange took from one :class:`Account`; the ``amount`` is not negative."""
+
+    source: str
+    name: str
+    holder: str
+    amount: int
+
 
 class UsageRecord(NamedTuple):
     """One authorized exchange, from its first byte in to its last byte out.
@@ -21,7 +55,8 @@ class UsageRecord(NamedTuple):
     ``path`` is the canonical path without the query. ``bytes_in`` and ``bytes_out`` count body
     bytes from and to the client; for a tunnel, all bytes. ``units`` is what the service's meter
     says was used, ``reason`` is ``ok`` or why the exchange was cut. ``model`` is what the upstream
-    says that it used, where the meter looks for that.
+    says that it used, where the meter looks for that. ``did`` and ``owner`` are of the service's
+    document, where an access token names them. ``spent`` is what was drawn from which accounts.
     """
 
     id: str
@@ -39,6 +74,9 @@ class UsageRecord(NamedTuple):
     units: int
     reason: str
     model: str = ""
+    did: str = ""
+    owner: str = ""
+    spent: tuple[Spent, ...] = ()
 
 
 class Counted(NamedTuple):
@@ -65,7 +103,7 @@ class Batch(NamedTuple):
 
     The triple (``node``, ``worker``, ``sequence``) names the batch for good: a store that has it
     already changes nothing when it comes again. ``records`` are those that the counters are the
-    sum of, where each one is to be kept.
+    sum of, where each one is to be kept. ``spent`` adds up what they drew from each account.
     """
 
     node: str
@@ -73,3 +111,4 @@ class Batch(NamedTuple):
     sequence: int
     counters: dict[CounterKey, Counted]
     records: tuple[UsageRecord, ...] = ()
+    spent: Mapping[Account, int] = MappingProxyType({})

@@ -77,6 +77,7 @@ class StoreUpkeep:
             if any(done):
                 log.info(
                     "Upkeep of the store: {rolled_up} hourly counters became daily ones; deleted: "
-                    "{rows} old counters, {record_days} days of single records, {batches} keys",
+                    "{rows} old counters, {record_days} days of single records, {batches} keys, "
+                    "{quotas} quotas",
                     **done._asdict(),
                 )

@@ -22,7 +22,7 @@ import re
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from zlib import crc32
 
 import msgspec
@@ -142,15 +142,13 @@ def _block(records: Sequence[UsageRecord]) -> bytes:
     return header + _CHECKSUM.pack(crc32(payload, crc32(header))) + payload
 
 
-def _fitting(record: UsageRecord) -> UsageRecord:
-    return UsageRecord._make(
-        value.encode("utf-8", "replace").decode("utf-8")
-        if isinstance(value, str)
-        else max(-_LARGEST, min(value, _LARGEST))
-        if isinstance(value, int)
-        else value
-        for value in record
-    )
+def _fitting(value: Any) -> Any:
+    """A record, or a part of one."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, int):
+        return max(-_LARGEST, min(value, _LARGEST))
+    return tuple(map(_fitting, value)) if isinstance(value, tuple) else value
 
 
 def _understood(payload: bytes) -> Iterator[UsageRecord]:

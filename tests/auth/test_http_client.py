@@ -11,7 +11,8 @@ import pytest
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import Clock
 
-from gatekeeper.auth.http_client import Answer, HttpClient, HttpError, check_http_url
+from gatekeeper.auth.http_client import Answer, HttpClient, HttpError
+from gatekeeper.config.values import check_http_url
 from gatekeeper.errors import ConfigurationError
 from tests.auth.http_peers import (
     HANG_UP,

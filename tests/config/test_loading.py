@@ -82,7 +82,7 @@ def test_all_problems_come_at_once(problems: Problems) -> None:
         ("services[0].access[0].method", "unknown key; did you mean `methods`?"),
         ("services[0].access[0].path", "must start with `/`"),
         ("services[0].methods", "unknown key; did you mean `open_methods`?"),
-        ("services[0].paths", "unknown key"),
+        ("services[0].paths", "unknown key; did you mean `rates`?"),
         ("services[1].checkers[0]", "there is no table `checkers.user`; did you mean `users`?"),
         (
             "services[1].checkers[1]",

@@ -70,7 +70,7 @@ def test_every_section_is_there() -> None:
         ("state_dir", "path", "required"),
         ("flush_interval", "seconds", "``5.0``"),
         ("from", "path", '``"/"``'),
-        ("to", "URL", "required"),
+        ("to", "URL or list of URLs", "required"),
         ("hosts", "list of host names", "``[]``"),
         ("allow", "list of allow rules", '``["*:80", "*:443"]``'),
         ("role", '``"gateway"`` or ``"forward"`` or ``"introspection"``', "required"),

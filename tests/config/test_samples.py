@@ -16,6 +16,7 @@ from gatekeeper.config.annotations import item_of, keys_of, model_of
 from gatekeeper.config.loading import load
 from gatekeeper.config.model import (
     Cache,
+    Credits,
     Limits,
     Listener,
     Log,
@@ -73,11 +74,14 @@ def test_the_sample_shows_the_defaults() -> None:
     shown = tomllib.loads(UNCOMMENTED)
     del shown["limits"]["body"]  # these have none
     del shown["usage"]["keep_days"]
+    for key in ("rpc_url", "chain_id", "marketplace_url", "ca_file"):
+        del shown["credits"][key]
     models: dict[str, type[BaseModel]] = {
         "store": Store,
         "cache": Cache,
         "management": Management,
         "usage": Usage,
+        "credits": Credits,
         "log": Log,
         "limits": Limits,
         "timeouts": Timeouts,

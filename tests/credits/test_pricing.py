@@ -21,48 +21,9 @@ from gatekeeper.credits.pricing import (
     read_requested,
     read_token_id,
 )
-
-USER = "0x" + "Aa" * 20
-OWNER = "0x" + "Bb" * 20
-CONTRACT = "0x" + "Cc" * 20
-TOKEN_ID = "0d" * 32
+from tests.credits.ddos import CONTRACT, OWNER, TOKEN_ID, USER, service_ddo, subscription_ddo
 
 FIXED, DYNAMIC = ChargeType.FIXED, ChargeType.DYNAMIC
-
-
-def service_ddo(charge: Any = None, owner: Any = OWNER, **attributes: Any) -> dict[str, Any]:
-    return {
-        "proof": {"creator": owner},
-        "publicKey": [{"owner": "0x" + "ee" * 20}],
-        "service": [
-            {"type": "access"},
-            {"type": "metadata", "attributes": {"main": {"webService": {"chargeType": charge}}}},
-            {
-                "type": "nft-access",
-                "attributes": {
-                    "main": {"nftAttributes": attributes},
-                    "serviceAgreementTemplate": {
-                        "conditions": [
-                            {"name": "access", "parameters": []},
-                            {
-                                "name": "nftHolder",
-                                "parameters": [
-                                    {"name": "_tokenId", "value": TOKEN_ID},
-                                    {"name": "_contractAddress", "value": CONTRACT},
-                                ],
-                            },
-                        ]
-                    },
-                },
-            },
-            {"type": "nft-access", "attributes": "only the first one counts"},
-        ],
-    }
-
-
-def subscription_ddo(kind: Any = None) -> dict[str, Any]:
-    main = {"subscription": {"subscriptionType": kind}}
-    return {"service": [{"type": "metadata", "attributes": {"main": main}}]}
 
 
 def read(charge: Any = None, kind: Any = None, **attributes: Any) -> Pricing:

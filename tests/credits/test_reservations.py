@@ -164,3 +164,34 @@ def test_how_it_shows() -> None:
     reservations.release(reservation)
     assert repr(reservation) == "<Reservation of 1, ended>"
     assert repr(reservations) == "<Reservations: 1 accounts>"
+
+
+def test_credits_that_are_burned_during_a_reading_count_twice_and_never_not_at_all() -> None:
+    reservations: Reservations[str] = Reservations(ttl=5.0)
+    chain, stored = 10, 4
+    reading = reservations.look("alice", 0.0)
+    owed = stored  # asked first ...
+    chain, stored = 6, 0  # ... the burner is at work meanwhile ...
+    balance = chain  # ... asked second
+    reservations.read(reading, balance, owed)
+    assert reservations.available("alice") == 2 <= chain - stored
+
+
+def test_what_is_taken_back_was_never_spent() -> None:
+    reservations: Reservations[str] = Reservations(ttl=5.0)
+    reservations.read(reservations.look("alice", 0.0), 10)
+    reservation = reservations.reserve("alice", 4, 4, 0.0)
+    assert isinstance(reservation, Reservation)
+    reservations.settle(reservation, 3)
+    assert reservations.available("alice") == 7
+    reservations.take_back("alice", 3)
+    assert reservations.available("alice") == 10
+    with pytest.raises(ValueError, match="more was taken back"):
+        reservations.take_back("alice", 1)
+
+
+def test_an_allowance_is_beside_the_balance() -> None:
+    reservations: Reservations[str] = Reservations(ttl=5.0)
+    reservations.read(reservations.look("alice", 0.0), 0, owed=7)
+    assert reservations.reserve("alice", 4, 4, 0.0, allowance=10) == Shortage(4, 3)
+    assert isinstance(reservations.reserve("alice", 3, 3, 0.0, allowance=10), Reservation)

@@ -64,7 +64,7 @@ class Machine(RuleBasedStateMachine):
         self.reservations: Reservations[str] = Reservations(TTL, size)
         self.truth = {payer: Truth(chain) for payer in PAYERS}
 
-    # --- reading: begun, asked of the chain, then of the store, and told; all in between others
+    # --- reading: begun, asked of the store, then of the chain, and told; all in between others
 
     @rule(target=asked, payer=st.sampled_from(PAYERS))
     def look(self, payer: str) -> Any:
@@ -75,14 +75,14 @@ class Machine(RuleBasedStateMachine):
             return multiple()
 
     @rule(asked=asked)
-    def ask_the_chain(self, asked: Asked) -> None:
-        if asked.balance is None:
-            asked.balance = self.truth[asked.payer].chain
+    def ask_the_store(self, asked: Asked) -> None:
+        if asked.owed is None:
+            asked.owed = self.truth[asked.payer].stored
 
     @rule(asked=asked)
-    def ask_the_store(self, asked: Asked) -> None:
-        if asked.balance is not None and asked.owed is None:
-            asked.owed = self.truth[asked.payer].stored
+    def ask_the_chain(self, asked: Asked) -> None:
+        if asked.owed is not None and asked.balance is None:
+            asked.balance = self.truth[asked.payer].chain
 
     @rule(asked=consumes(asked))
     def tell(self, asked: Asked) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import stat
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import DEVNULL
 from typing import Any
 
-from tests.daemon import Daemon, wait_until
+from tests.daemon import PATIENCE, Daemon, wait_until
 from tests.e2e.plain import curl
 from tests.origin import Conversation, Origin
 
@@ -123,6 +124,64 @@ def test_a_service_and_its_users_as_golem_makes_them(tmp_path: Path, origin: Ori
     assert "wonderland" not in daemon.log + daemon.stderr
 
 
+def test_a_new_user_begins_at_0_whatever_still_ran(tmp_path: Path, origin: Origin) -> None:
+    release = threading.Event()
+
+    def stream(conversation: Conversation) -> None:
+        conversation.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello")
+        release.wait(PATIENCE)
+        conversation.send(b"over")
+
+    origin.on["/stream"] = stream
+    daemon = Daemon(tmp_path, OPEN)
+    service = {
+        "name": "acme",
+        "bindHttp": f"127.0.0.1:{daemon.port('new')}",
+        "from": "/acme",
+        "to": f"http://127.0.0.1:{origin.port}",
+    }
+    alice = {"username": "alice", "password": "wonderland"}
+    url = daemon.url("new", "/acme")
+    with daemon:
+        golem = Operator(daemon)
+
+        def add(kind: str, document: object) -> None:
+            assert golem("POST", kind, document)[0] == 200
+
+        def used() -> dict[str, int]:
+            found: dict[str, int] = {}
+            for row in golem.get("/v1/usage?service=acme&by=user")["items"]:
+                name = str(row["user"]).partition("~")[0]
+                assert (name, len(row["user"])) in (("alice", 5), ("alice", 26))
+                kind = "old" if "~" in row["user"] else "new"
+                found[kind] = found.get(kind, 0) + row["requests"]
+            return found
+
+        add("/services", service)
+        add("/services/acme/users", alice)
+        assert status(f"{url}/x", "alice:wonderland") == 200
+        with running_request(f"{url}/stream") as running:
+            wait_until(lambda: golem.get("/v1/exchanges?user=alice")["items"], "it runs")
+            assert golem("DELETE", "/services/acme/users/alice") == (200, None)
+            add("/services/acme/users", alice)
+            assert golem.get("/services/acme/users/alice/stats") == {"requests": 0}
+            running.wait(PATIENCE)
+        assert golem.get("/services/acme/users/alice/stats") == {"requests": 0}
+        assert used() == {"old": 2}
+
+        with running_request(f"{url}/stream") as running:
+            wait_until(lambda: golem.get("/v1/exchanges?user=alice")["items"], "it runs")
+            assert golem("DELETE", "/services/acme") == (200, None)
+            wait_until(lambda: curl(f"{url}/x").exit_status == 7, "the address is closed")
+            add("/services", service)
+            add("/services/acme/users", alice)
+            release.set()
+            assert running.wait(PATIENCE) == 0, "what ran may end"
+        assert status(f"{url}/x", "alice:wonderland") == 200
+        assert golem.get("/services/acme/users/alice/stats") == {"requests": 1}
+        assert used() == {"old": 3, "new": 1}
+
+
 def test_what_operators_do_under_v1(tmp_path: Path, origin: Origin) -> None:
     def stream(conversation: Conversation) -> None:
         conversation.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello")
@@ -146,7 +205,7 @@ def test_what_operators_do_under_v1(tmp_path: Path, origin: Origin) -> None:
         assert (usage["service"], usage["path"], usage["requests"]) == ("acme", "/x", 1)
 
         with running_request(daemon.url("gateway", "/stream")) as running:
-            wait_until(lambda: operator.get("/v1/exchanges")["items"], "the exchange runs")
+            wait_until(lambda: operator.get("/v1/exchanges?user=alice")["items"], "it runs")
             (exchange,) = operator.get("/v1/exchanges")["items"]
             assert (exchange["service"], exchange["user"]) == ("acme", "alice")
             assert operator("DELETE", f"/v1/exchanges/{exchange['id']}")[0] == 204

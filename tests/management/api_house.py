@@ -153,8 +153,7 @@ class House:
         self.settings = Settings.model_validate(configuration or CONFIGURATION)
         self.readiness = Readiness({"store": lambda: None})
         self.live: set[Any] = set()
-        self.flushes: list[Deferred[Any]] = []
-        self.flush: Callable[[], Deferred[Any]] = lambda: succeed(True)
+        self.flush: Callable[[bool], Deferred[bool]] = lambda urgent: succeed(True)
         self.reloads = 0
         self.stops = 0
         status = Status(
@@ -171,7 +170,7 @@ class House:
             SimpleNamespace(live=self.live, wall_clock=lambda: NOW, monotonic=lambda: 100.0),
             status,
             HashingQueue(Threads()),
-            lambda: self.flush(),
+            lambda *, urgent=False: self.flush(urgent),
             self._reload,
             self._stop,
             self.clock,
@@ -194,7 +193,33 @@ class House:
         content_type: str | None = "application/json",
         host: str = "127.0.0.1:6668",
     ) -> Answer:
-        """What is answered by now. ``document`` is sent as JSON, ``body`` as it is."""
+        """What is answered. ``document`` is sent as JSON, ``body`` as it is."""
+        return Answer(
+            self.send(
+                method,
+                path,
+                document,
+                body=body,
+                fields=fields,
+                token=token,
+                content_type=content_type,
+                host=host,
+            )
+        )
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        document: object = None,
+        *,
+        body: bytes | None = None,
+        fields: Sequence[str] = (),
+        token: str | None = TOKEN,
+        content_type: str | None = "application/json",
+        host: str = "127.0.0.1:6668",
+    ) -> bytes:
+        """What is answered by now, as it is."""
         if body is None:
             body = b"" if document is None else json.dumps(document).encode()
         lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", *fields]
@@ -204,7 +229,7 @@ class House:
             lines.append(f"Content-Length: {len(body)}")
             if content_type is not None:
                 lines.append(f"Content-Type: {content_type}")
-        return Answer(Client(self.site).send("\r\n".join(lines).encode() + b"\r\n\r\n" + body))
+        return Client(self.site).send("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
 
     def get(self, path: str, **query: object) -> Any:
         """The document at ``path``."""

@@ -254,7 +254,7 @@ class TestStoreAway:
 def test_who_does_not_wait_changes_things_all_the_same() -> None:
     house, flushed = House(), Deferred[bool]()
     house.call("POST", "/v1/services", SERVICE)
-    house.flush = lambda: flushed
+    house.flush = lambda urgent: flushed
     client = Client(house.site)
     head = f"DELETE /v1/services/acme HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
     with capturedLogs() as events:
@@ -268,7 +268,7 @@ def test_who_does_not_wait_changes_things_all_the_same() -> None:
 
 def test_a_flush_that_hangs_is_not_waited_for(house: House) -> None:
     house.store.usage.append(row("acme", "alice", "/", 2))
-    house.flush = Deferred
+    house.flush = lambda urgent: Deferred()
     client = Client(house.site)
     head = f"GET /v1/usage HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
     assert client.send(head.encode()) == b""

@@ -7,9 +7,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred, succeed
 
 from gatekeeper.auth.passwords import verify_password
 from gatekeeper.auth.revoked import jti_digest, token_digest
+from gatekeeper.net.balancing import UpstreamState
+from gatekeeper.net.balancing_health import State
 from gatekeeper.store.interface import UsageQuery
 from gatekeeper.usage.records import UsageRecord
 from tests.management.api_house import NOW, House, row
@@ -54,6 +57,21 @@ class TestServices:
         assert house.call("DELETE", "/v1/services/acme").status == 204
         assert house.call("DELETE", "/v1/services/acme").status == 404
 
+    def test_how_several_upstreams_are(self, house: House) -> None:
+        assert house.get("/v1/services/acme")["upstreams"] == []
+        one, two = urls = ["http://127.0.0.1:9", "http://127.0.0.2:9"]
+        several = {**SERVICE, "to": urls, "health": {"path": "/healthz"}}
+        states = {
+            "acme": (UpstreamState(one, State.UP, 3, 0), UpstreamState(two, State.EJECTED, 0, 2))
+        }
+        house.managed.upstreams = lambda name: states.get(name, ())
+        shown = house.call("PUT", "/v1/services/acme", several).document
+        assert (shown["to"], shown["health"]["path"]) == (urls, "/healthz")
+        assert house.get("/v1/services/acme")["upstreams"] == [
+            {"url": one, "state": "up", "outstanding": 3, "ejections": 0},
+            {"url": two, "state": "ejected", "outstanding": 0, "ejections": 2},
+        ]
+
     def test_what_is_shown_of_a_secret_is_not_taken_for_it(self, house: House) -> None:
         answer = house.call("PUT", "/v1/services/acme", {**SERVICE, "checkers": ["secret://***"]})
         assert answer.status == 422
@@ -81,6 +99,24 @@ class TestUsers:
         assert b"wonderland" not in seen
         assert b"argon2" not in seen
         assert house.call("POST", USERS, ALICE).status == 409
+
+    def test_nobody_is_added_before_the_store_has_what_was_used(self, house: House) -> None:
+        """It may have been used by a removed user of the same name."""
+        asked: list[bool] = []
+        flushed = Deferred[bool]()
+
+        def flush(urgent: bool) -> Deferred[bool]:
+            asked.append(urgent)
+            return flushed if len(asked) == 1 else succeed(False)
+
+        house.flush = flush
+        assert house.send("POST", USERS, ALICE) == b"", "no answer yet"
+        assert not house.state.users
+        flushed.callback(True)
+        assert house.state.users
+        answer = house.call("POST", USERS, {**ALICE, "name": "bob"})
+        assert (answer.status, answer.document["reason"]) == (503, "store_away")
+        assert asked == [True, True]
 
     def test_change(self, house: House) -> None:
         house.call("POST", USERS, ALICE)

@@ -364,6 +364,27 @@ def test_dials_that_fail(make: Callable[..., Scraped], error: Exception, reason:
     assert world.counted("upstream_dial_failures_total") == {(reason, "shop"): 1}
 
 
+def test_several_upstreams(make: Callable[..., Scraped]) -> None:
+    one, two = urls = ["http://one.example", "http://two.example"]
+    world = make(services=[{**SERVICE, "to": urls, "ejection": {"failures": 1}}])
+    server = world.serve("two.example")
+    client = world.connect()
+    assert world.read("upstream_healthy", service="shop", upstream=one) == 1
+    assert world.read("upstream_ejections_total", service="shop", upstream=one) == 0
+    client.sends(GET)
+    assert world.counted("upstream_healthy") == {("shop", two): 1}
+    assert world.counted("upstream_outstanding_requests") == {("shop", two): 1}
+    assert world.counted("upstream_ejections_total") == {("shop", one): 1}
+    assert world.counted("upstream_dials_total") == {("shop",): 2}
+    assert world.counted("upstream_dial_failures_total") == {("connect_failed", "shop"): 1}
+    server.accepted().sends(OK)
+    assert world.read("upstream_outstanding_requests", service="shop", upstream=two) == 0
+
+
+def test_one_upstream_is_told_by_its_service(world: Scraped) -> None:
+    assert not [name for name in world.scrape() if "upstream_healthy" in str(name)]
+
+
 def test_a_proxys_destinations_are_told_together(make: Callable[..., Scraped]) -> None:
     world = make(listeners=[{**PROXY, "allow": ["192.0.2.0/24:80"]}])
     for number in range(1, 5):

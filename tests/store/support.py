@@ -8,7 +8,7 @@ from typing import ParamSpec
 import pytest_twisted
 
 from gatekeeper.store.interface import IStore
-from gatekeeper.usage.records import Batch, Counted, CounterKey, UsageRecord
+from gatekeeper.usage.records import Batch, Counted, CounterKey, Spent, UsageRecord
 
 P = ParamSpec("P")
 
@@ -39,6 +39,9 @@ RECORD = UsageRecord(
     units=3,
     reason="ok",
     model="tiny",
+    did="did:nv:" + "0a" * 32,
+    owner="0x" + "b" * 40,
+    spent=(Spent("prepaid", "main", "alice", 3),),
 )
 
 

@@ -196,6 +196,22 @@ async def test_a_new_user_of_a_name_begins_at_0(new_store: NewStore, removed: St
 
 
 @in_reactor
+async def test_what_comes_in_after_the_removal_is_not_the_new_users(new_store: NewStore) -> None:
+    store = await with_everything(new_store)
+    await change(store, Remove(ALICE), at=REMOVED_AT)
+    late = RECORD._replace(service="acme", user="alice")
+    counters = {("acme", "alice", "/a", "", HOUR): ONE, ("acme", "carol", "/a", "", HOUR): ONE}
+    await store.write_batch(batch(counters, 1, records=(late,)))
+    await change(store, Add(ALICE), at=REMOVED_AT + 60)
+    assert await store.usage(UsageQuery(service="acme", user="alice")) == []
+    rows = await store.usage(UsageQuery(by=("user",)))
+    assert [row.user for row in rows] == ["alice~2024-05-01T10:01:00Z", "carol"]
+    (record,) = await store.records(RecordQuery())
+    assert record.user == rows[0].user
+    await store.close()
+
+
+@in_reactor
 async def test_two_removals_within_a_second_add_up(new_store: NewStore) -> None:
     store = await with_everything(new_store)
     counters = {("acme", "alice", "/a", "", HOUR): ONE}

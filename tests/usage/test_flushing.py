@@ -568,3 +568,14 @@ class TestFlushNow:
         setup.settle()
         assert answers == [False, False]
         assert len(setup.store.batches) == 1
+
+    def test_unless_it_is_urgent(self, setup: Setup) -> None:
+        setup.store.error = StoreError("away")
+        setup.use("/a")
+        setup.flusher.flush_now()
+        setup.settle()
+        setup.store.error = None
+        answers: list[bool] = []
+        setup.flusher.flush_now(urgent=True).addCallback(answers.append)
+        setup.settle()
+        assert answers == [True]

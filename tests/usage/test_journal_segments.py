@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatekeeper.usage.records import UsageRecord
+from gatekeeper.usage.records import Spent, UsageRecord
 from gatekeeper.usage.segments import (
     BLOCK_RECORDS,
     HEAD,
@@ -24,7 +24,8 @@ NUMBER = st.integers(0, 2**63 - 1)
 SECONDS = st.floats(0, 1e10)
 RECORDS = st.builds(
     UsageRecord, TEXT, SECONDS, SECONDS, TEXT, TEXT, TEXT, TEXT, TEXT, NUMBER, NUMBER, NUMBER,
-    NUMBER, NUMBER, TEXT, TEXT,
+    NUMBER, NUMBER, TEXT, TEXT, TEXT, TEXT,
+    st.lists(st.builds(Spent, TEXT, TEXT, TEXT, NUMBER), max_size=2).map(tuple),
 )  # fmt: skip
 
 
@@ -135,6 +136,12 @@ def test_what_the_format_has_no_room_for_is_made_to_fit(record: UsageRecord) -> 
         record._replace(user="a?b", units=largest, bytes_in=-largest),
         record,
     ]
+
+
+def test_so_is_what_was_spent(record: UsageRecord) -> None:
+    spent = record._replace(spent=(Spent("prepaid", "main", "a\udc80b", 2**64),))
+    fitting = record._replace(spent=(Spent("prepaid", "main", "a?b", 2**63 - 1),))
+    assert records_of(HEAD + encode_blocks([spent])) == [fitting]
 
 
 def test_fields_that_did_not_exist_have_their_defaults(record: UsageRecord) -> None:

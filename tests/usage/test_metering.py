@@ -54,3 +54,12 @@ def test_problems_for_readiness(
     with pytest.raises(JournalError):
         made.journal.append([record])
     assert made.problem() == ("usage cannot be written down: requests are refused; see the log")
+
+
+def test_a_flush_takes_what_this_turn_of_the_loop_has_brought(
+    tmp_path: Path, record: UsageRecord
+) -> None:
+    made = metering(tmp_path)
+    made.meter.record(record)
+    made.flush()
+    assert [segment.records for segment in made.journal.closed] == [1]

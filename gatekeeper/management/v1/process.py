@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from gatekeeper.errors import ConfigurationError
+from gatekeeper.management.answers import Invalid
 from gatekeeper.management.operations import Call, Table
 from gatekeeper.management.redaction import redact
 from gatekeeper.management.status import Health
@@ -16,9 +18,12 @@ table = Table("daemon")
 
 
 class Reloaded(Document):
-    """Files were read again."""
+    """The configuration was read again."""
 
     status: Literal["reloaded"]
+    needs_restart: list[str] = Field(
+        description="Keys that have other values in the file, which take effect at a restart."
+    )
 
 
 class Change(Document):
@@ -70,12 +75,19 @@ async def show_configuration(call: Call) -> dict[str, Any]:
     return document
 
 
-@table.post("/v1/reload")
+@table.post("/v1/reload", errors=(422,))
 async def reload(call: Call) -> Reloaded:
-    """Read changed key files and certificates now, as SIGHUP does."""
-    call.managed.reload()
-    await call.managed.note(call, "daemon.reload", "daemon")
-    return Reloaded(status="reloaded")
+    """Read the configuration and the files that it names again, as SIGHUP does.
+
+    Either all of it takes effect or, where something in it cannot be used, nothing.
+    """
+    try:
+        keys = await call.managed.reload()
+    except ConfigurationError as error:
+        detail = "The configuration cannot be used; nothing has changed."
+        raise Invalid("bad_configuration", detail, error.problems, status=422) from error
+    await call.managed.note(call, "daemon.reload", "daemon", needs_restart=keys)
+    return Reloaded(status="reloaded", needs_restart=list(keys))
 
 
 @table.get("/v1/audit")

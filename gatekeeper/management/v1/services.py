@@ -15,13 +15,25 @@ from gatekeeper.management.managed import Managed
 from gatekeeper.management.operations import Call, Table
 from gatekeeper.management.reading import unusable
 from gatekeeper.management.redaction import REDACTED, redact_checker
-from gatekeeper.management.v1.models import Listing, Origin, Page, Time, page, write_time
+from gatekeeper.management.v1.models import Document, Listing, Origin, Page, Time, page, write_time
 from gatekeeper.store.state import Add, Remove, Replace, StoredService
 
 table = Table("services")
 
 #: How a service is written down that is defined as in the configuration file.
 DIALECT: Final = "v1"
+
+
+class ShownUpstream(Document):
+    """How one of several upstreams is now."""
+
+    url: str
+    state: str = Field(
+        description="`up`; `ejected`, it does not answer, and gets a request now and then; `down`, "
+        "its health checks say so."
+    )
+    outstanding: int = Field(description="Requests under way or waiting, and open tunnels.")
+    ejections: int = Field(description="How often it was ejected.")
 
 
 class ShownService(Service):
@@ -32,6 +44,9 @@ class ShownService(Service):
     )
     dialect: str = Field(description="How it was defined: `v1` as here, or `golem`.")
     created: Time
+    upstreams: tuple[ShownUpstream, ...] = Field(
+        default=(), description="With a list in `to`: how they are now."
+    )
 
 
 @table.get("/v1/services")
@@ -50,7 +65,7 @@ async def add_service(call: Call, body: Service) -> ShownService:
     stored = _stored(body, managed.wall_clock())
     await managed.change(call, "service.add", f"services/{body.name}", [Add(stored)])
     call.fields.append((b"location", f"/v1/services/{body.name}".encode("ascii")))
-    return _show_stored(stored)
+    return _show_stored(managed, stored)
 
 
 @table.get("/v1/services/{service}", errors=(404,))
@@ -69,7 +84,7 @@ async def replace_service(call: Call, service: str, body: Service) -> ShownServi
         raise unusable((Problem("name", f"must be `{service}`: a service keeps its name"),))
     stored = _stored(body, before.created)
     await managed.change(call, "service.replace", f"services/{service}", [Replace(stored)])
-    return _show_stored(stored)
+    return _show_stored(managed, stored)
 
 
 @table.delete("/v1/services/{service}", status=204, errors=(404, 409))
@@ -86,7 +101,7 @@ async def remove(call: Call, name: str) -> None:
     managed = call.managed
     refuse_configured(managed, name)
     stored = _find_stored(managed, name)
-    await managed.flushed()  # what was used by now is the old users', as for users
+    await managed.flushed()
     await managed.change(call, "service.remove", f"services/{name}", [Remove(stored)])
 
 
@@ -97,8 +112,8 @@ def find_service(managed: Managed, name: str) -> ShownService:
     """
     for service in managed.settings.services:
         if service.name == name:
-            return _show(service, "configuration", DIALECT, managed.status.started)
-    return _show_stored(_find_stored(managed, name))
+            return _show(managed, service, "configuration", DIALECT, managed.status.started)
+    return _show_stored(managed, _find_stored(managed, name))
 
 
 def refuse_configured(managed: Managed, name: str) -> None:
@@ -122,10 +137,11 @@ def _all(managed: Managed) -> list[ShownService]:
     configured = managed.settings.services
     names = {service.name for service in configured}
     shown = [
-        _show(service, "configuration", DIALECT, managed.status.started) for service in configured
+        _show(managed, service, "configuration", DIALECT, managed.status.started)
+        for service in configured
     ]
     stored = (each for each in managed.state.services.values() if each.name not in names)
-    return shown + [_show_stored(each) for each in stored]
+    return shown + [_show_stored(managed, each) for each in stored]
 
 
 def _stored(service: Service, created: float) -> StoredService:
@@ -137,17 +153,31 @@ def _stored(service: Service, created: float) -> StoredService:
     return StoredService(service.name, DIALECT, json.dumps(document), created)
 
 
-def _show_stored(stored: StoredService) -> ShownService:
+def _show_stored(managed: Managed, stored: StoredService) -> ShownService:
     fields: dict[str, Any] = json.loads(stored.definition)
     if stored.dialect != DIALECT:
         fields = service_table(read_definition(fields, name=stored.name))
     service = Service.model_validate(fields)
-    return _show(service, "api", stored.dialect, stored.created)
+    return _show(managed, service, "api", stored.dialect, stored.created)
 
 
-def _show(service: Service, origin: Origin, dialect: str, created: float) -> ShownService:
+def _show(
+    managed: Managed, service: Service, origin: Origin, dialect: str, created: float
+) -> ShownService:
     fields = dict(service)
     fields["checkers"] = tuple(map(redact_checker, service.checkers))
     return ShownService.model_construct(
-        **fields, origin=origin, dialect=dialect, created=write_time(created)
+        **fields,
+        origin=origin,
+        dialect=dialect,
+        created=write_time(created),
+        upstreams=tuple(
+            ShownUpstream(
+                url=each.url,
+                state=each.state.value,
+                outstanding=each.outstanding,
+                ejections=each.ejections,
+            )
+            for each in managed.upstreams(service.name)
+        ),
     )

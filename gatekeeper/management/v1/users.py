@@ -146,6 +146,10 @@ async def add(call: Call, service: str, new: NewUser) -> StoredUser:
     if (service, new.name) in managed.state.users:  # before work is done for nothing
         raise Refusal("already_there", f"There is a user `{new.name}` already.", status=409)
     hashed = await managed.hash(call, new.name, new.password)
+    # What a user of this name has used who was removed must not come later than the new one.
+    if not await managed.flushed(urgent=True):
+        why = "The store does not take usage now, so that no user can be added; see the log."
+        raise Refusal("store_away", why, status=503)
     user = StoredUser(
         service,
         new.name,
@@ -161,7 +165,7 @@ async def add(call: Call, service: str, new: NewUser) -> StoredUser:
 
 
 async def remove(call: Call, user: StoredUser) -> None:
-    """Remove a user; what was used by now is the old user's, whoever gets the name next."""
+    """Remove a user, whose usage stays under another name; see :meth:`.IState.change`."""
     await call.managed.flushed()
     await call.managed.change(call, "user.remove", subject(user), [Remove(user)])
 

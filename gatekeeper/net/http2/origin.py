@@ -34,6 +34,16 @@ class MultiplexingOrigin(Origin):
         leaving = len(self._connections) - len(self._usable)
         return PoolUse(active + leaving, idle, len(self._connecting), len(self._waiting))
 
+    @property
+    def outstanding(self) -> int:
+        """How many requests are under way here, or wait to be."""
+        streams = sum(
+            len(connection.streams)
+            for connection in self._connections
+            if isinstance(connection, UpstreamConnection)
+        )
+        return streams + len(self._waiting)
+
     def lease(self, receiver: Receiver) -> Upstream | None:
         """A stream, or ``None``: then ``receiver.leased`` or ``upstream_failed`` is called.
 
@@ -87,9 +97,8 @@ class MultiplexingOrigin(Origin):
             )
         self._settle()
 
-    def close(self) -> None:
-        """Keep nothing: what is idle goes now, the rest when its exchanges are over."""
-        self._closed = True
+    def renew(self) -> None:
+        """Send no further request on the connections that there are."""
         for connection in list(self._usable):
             connection.close()
 

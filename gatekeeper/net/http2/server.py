@@ -84,6 +84,8 @@ class ServerConnection(Connection):
             transport.abortConnection()
             return
         self.start(transport)
+        if self.door.draining:
+            self.wind_down()
 
     def take_over(self, earlier: ClientConnection) -> None:
         """A connection that has been admitted turns out to speak HTTP/2."""
@@ -91,6 +93,8 @@ class ServerConnection(Connection):
         self._connections.replace(earlier, self)
         self.sweep.timed.discard(earlier)
         self.start(earlier.transport)
+        if self.door.draining:
+            self.wind_down()
 
     def call_soon(self, call: Any) -> None:
         """In the loop's next turn."""
@@ -182,9 +186,17 @@ class ServerConnection(Connection):
         """
         if self.over or self._state is not State.OPEN:
             return
-        if not self.streams:
+        if self.streams:
+            self._call_last()
+        else:
             self._leave()
-            return
+
+    def wind_down(self) -> None:
+        """The same, also where nothing is under way that we know of."""
+        if not self.over and self._state is State.OPEN:
+            self._call_last()
+
+    def _call_last(self) -> None:
         self._state = State.LAST_CALL
         self.deadline = self.sweep.now + _LAST_CALL
         self.say_goodbye(ErrorCodes.NO_ERROR, _ALL_STREAMS)

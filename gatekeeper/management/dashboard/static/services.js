@@ -15,7 +15,7 @@ export class Services {
     columns: [
       { title: "Service", value: (row) => row.name },
       { title: "Found at", value: (row) => `${row.hosts?.join(", ") || "any host"} ${row.from}` },
-      { title: "Goes to", value: (row) => String(row.to) },
+      { title: "Goes to", value: (row) => [row.to].flat().join(", ") },
       { title: "Checkers", value: (row) => row.checkers?.join(", ") || "none: it is public" },
       { title: "Made", value: (row) => (row.origin === "api" ? `over the API, ${format.time(row.created)}` : "in the configuration") },
       { title: "Requests", value: (row) => format.count(row.requests), number: true },

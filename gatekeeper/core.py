@@ -1,0 +1,237 @@
+"""What serves requests, put together from the settings; without operators, and without a life.
+
+Nothing is served before it is started; but every port is bound, and whatever can be wrong with the
+settings shows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from twisted.logger import Logger
+
+from gatekeeper.assembly import Assembly, is_door
+from gatekeeper.auth.cache import VerdictCache
+from gatekeeper.auth.chain import Chain
+from gatekeeper.auth.registry import checker_types
+from gatekeeper.auth.revoked import Revoked
+from gatekeeper.auth.token_cache_opening import token_cache_maker
+from gatekeeper.checkers import Checkers
+from gatekeeper.config.model import Settings
+from gatekeeper.credits.selling import Selling
+from gatekeeper.effects import Effects
+from gatekeeper.errors import ConfigurationError, Problem
+from gatekeeper.introspecting import Introspecting
+from gatekeeper.listening import Bound, Listening
+from gatekeeper.net.destinations import OwnAddresses
+from gatekeeper.net.inherited import NOTHING, Inherited
+from gatekeeper.net.listeners import Connections
+from gatekeeper.net.resolver import Resolver
+from gatekeeper.net.sweep import Sweep
+from gatekeeper.plane import Plane
+from gatekeeper.remembered import remember_revocations
+from gatekeeper.serving import Serving
+from gatekeeper.state import Difference, State
+from gatekeeper.stats import Lateness
+from gatekeeper.store.opening import make_store
+from gatekeeper.usage.accesslog import open_access_log
+from gatekeeper.usage.metering import Metering
+
+log = Logger()
+
+
+class Core:
+    """See the module. ``settings`` are those that hold now; a reload changes them.
+
+    :param inherited: sockets that listened before we began.
+    :raises ConfigurationError: what cannot be used, all of a kind at once.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        reactor: Any,
+        loop: asyncio.AbstractEventLoop,
+        inherited: Inherited = NOTHING,
+    ) -> None:
+        self.settings = settings
+        _make_state_dir(settings)
+        self.cache = VerdictCache(
+            settings.cache.size, settings.cache.ttl, settings.cache.negative_ttl
+        )
+        self.access_log = open_access_log(settings.log.access, loop.call_soon, loop.time)
+        self.store = make_store(settings.store, reactor)
+        self.state = State(self.store, reactor)
+        remember_revocations(self.state, settings.state_dir / "revoked.jsonl", time.time())
+        self.revoked = Revoked(self.state)
+        self.selling = Selling(
+            settings.credits,
+            settings.usage.enabled,
+            self.store,
+            time.time,
+            loop.time,
+            loop.call_soon,
+        )
+        self.metering = None
+        if settings.usage.enabled:
+            self.metering = Metering(
+                settings.usage,
+                settings.state_dir,
+                self.store,
+                reactor,
+                loop.call_soon,
+                self.selling.accounts,
+            )
+        self.plane = Plane(
+            sweep=Sweep(loop.time),
+            limits=settings.limits,
+            timeouts=settings.timeouts,
+            meter=self.metering.meter if self.metering else None,
+            access_log=self.access_log,
+        )
+        self.lateness = Lateness(self.plane.sweep.interval)
+        self.connections = Connections(settings.limits, loop.call_soon)
+        self.resolver = Resolver(loop, timeout=settings.timeouts.connect)
+        self.own = OwnAddresses()  # a forward proxy must know all our addresses
+        self.checkers = Checkers(
+            settings,
+            token_cache_maker(settings.cache, settings.state_dir),
+            self.state,
+            self.plane.revoke,
+            loop.time,
+        )
+        self.assembly = Assembly(
+            settings,
+            self.plane,
+            self.checkers.by_name,
+            self.cache,
+            loop,
+            self.resolver,
+            self.own,
+            self.revoked,
+            self.selling.admission,
+        )
+        self.listening = Listening(
+            settings.state_dir,
+            self.assembly,
+            self.plane,
+            self.connections,
+            loop,
+            self.own,
+            inherited,
+        )
+        self.introspecting = Introspecting(self.cache, self.revoked, self.own, inherited)
+        self.serving = Serving(
+            settings,
+            checker_types(),
+            self.checkers.by_name,
+            self.assembly,
+            self.listening,
+            loop.time,
+        )
+        self._effects = Effects(self.cache, self.plane, self.revoked)
+        self._open()
+        self.state.guard = self.serving
+        self.state.on_change(self._changed)
+
+    def _open(self) -> None:
+        """Bind every listener."""
+        problems: list[ConfigurationError] = []
+        bound = bind_doors(self.settings, self.listening, problems)
+        introspecting = self.introspecting.prepare(
+            self.settings, self.checkers.by_name, (), problems
+        )
+        raise_all(problems)
+        for each in bound:
+            self.listening.open(each)
+        self.introspecting.commit(introspecting, start=False)
+
+    # --- what there is --------------------------------------------------------------------
+
+    def where(self) -> Iterator[tuple[str, str, tuple[str, int]]]:
+        """Names, roles and addresses of the listeners."""
+        for listener in self.listening.listeners:
+            role = "forward" if listener.door.is_proxy else "gateway"
+            yield listener.door.name, role, listener.address
+        for introspection in self.introspecting.services:
+            yield introspection.listener_name, "introspection", introspection.address
+
+    def chains(self) -> Iterator[Chain]:
+        """All chains of checkers that decide now."""
+        for route in self.assembly.routes:
+            if route.chain is not None:
+                yield route.chain
+        for introspection in self.introspecting.services:
+            yield from introspection.chains
+
+    # --- while it runs --------------------------------------------------------------------
+
+    def _changed(self, difference: Difference) -> None:
+        """Operators have changed something: let it take effect."""
+        if difference.services:
+            self.serving.apply(difference.after.services)
+        self._effects.apply(difference)
+
+    def sweep(self) -> None:
+        """See what has taken too long; called several times a second. Never fails."""
+        self.plane.sweep.run()
+        self.lateness.beat(self.plane.sweep.now)
+        try:
+            self.plane.watch()
+        except Exception:
+            log.failure("Running exchanges could not be watched")
+
+    def check_files(self) -> None:
+        """Key files and certificates may have changed; called about once a second. Never fails."""
+        try:
+            if self.checkers.reload():
+                self.cache.clear()
+                self.plane.check_again()
+            self.listening.reload()
+            self.serving.reload()
+            self.checkers.close_retired(self.plane.live)
+        except Exception:
+            log.failure("Changed files could not be read")
+
+    async def close(self) -> None:
+        """Keep nothing open; nothing runs any more."""
+        self.assembly.close()
+        self.selling.close()
+        self.resolver.close()
+        await self.checkers.close()
+        if self.access_log is not None:
+            self.access_log.close()
+
+
+def bind_doors(
+    settings: Settings, listening: Listening, problems: list[ConfigurationError]
+) -> list[Bound]:
+    """Bind gateways and forward proxies; what cannot be bound is added to ``problems``."""
+    bound = []
+    for number, listener in enumerate(settings.listeners):
+        if is_door(listener):
+            try:
+                bound.append(listening.bind(listener))
+            except ConfigurationError as error:
+                problems.append(error.inside(f"listeners[{number}]"))
+    return bound
+
+
+def raise_all(problems: list[ConfigurationError]) -> None:
+    """Raise all as one, if there are any.
+
+    :raises ConfigurationError: there are.
+    """
+    if problems:
+        raise ConfigurationError([problem for error in problems for problem in error.problems])
+
+
+def _make_state_dir(settings: Settings) -> None:
+    try:
+        settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        reason = f"cannot be made: {error.strerror}"
+        raise ConfigurationError([Problem("state_dir", reason)]) from error

@@ -1,0 +1,124 @@
+"""What services sell, put together: accounts, prices, and the limits of each route."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from gatekeeper.auth.http_client import HttpClient
+from gatekeeper.auth.metadata import MAX_DOCUMENT
+from gatekeeper.config.model import Credits, Listener, Service, ServiceCredits
+from gatekeeper.credits.accounts import Accounts
+from gatekeeper.credits.admission import Admission, Limit
+from gatekeeper.credits.balances import Balances
+from gatekeeper.credits.chain import Chain
+from gatekeeper.credits.payments import ChainCredits, PrepaidCredits
+from gatekeeper.credits.price_book import PriceBook
+from gatekeeper.credits.quotas import QuotaLimit
+from gatekeeper.credits.rates import RateLimit
+from gatekeeper.credits.rpc import Rpc
+from gatekeeper.errors import ConfigurationError, Problem
+from gatekeeper.store.ledger import ILedger
+
+#: Of an answer of a chain's node, in bytes.
+_MAX_ANSWER: Final = 4 * 1024 * 1024
+
+
+class Selling:
+    """Makes the :class:`Admission` of routes; all of them draw on the same ``accounts``.
+
+    :param counted: whether usage is counted; nothing can be sold otherwise.
+    :param wall_clock: seconds since the epoch.
+    :param monotonic: seconds of a clock that nobody sets.
+    :param call_soon: calls a function in the event loop's next turn.
+    """
+
+    def __init__(
+        self,
+        settings: Credits,
+        counted: bool,
+        ledger: ILedger,
+        wall_clock: Callable[[], float],
+        monotonic: Callable[[], float],
+        call_soon: Callable[[Callable[[], None]], object],
+    ) -> None:
+        self._settings = settings
+        self._counted = counted
+        self._wall_clock = wall_clock
+        self._monotonic = monotonic
+        self._chain = _make_chain(settings)
+        self._prices = _make_price_book(settings)
+        self.accounts = Accounts(
+            Balances(ledger, self._chain, settings.chain_id),
+            settings.balance_ttl,
+            monotonic,
+            call_soon,
+        )
+
+    def admission(self, seller: Service | Listener) -> Admission | None:
+        """What a service, or a forward proxy, asks of those who use it; ``None``: nothing.
+
+        :raises ConfigurationError: settings that it needs were changed, and are not in effect yet.
+        """
+        for key in ("credits", "quotas"):
+            if getattr(seller, key) and not self._counted:
+                raise _later(key, "usage.enabled")
+        name = seller.name
+        limits: list[Limit] = [RateLimit(name, rate, self._monotonic) for rate in seller.rates]
+        limits += [
+            QuotaLimit(name, quota, self.accounts, self._wall_clock) for quota in seller.quotas
+        ]
+        if seller.credits is not None:
+            limits.append(self._credits(seller.credits))
+        return Admission(limits) if limits else None
+
+    def close(self) -> None:
+        """Keep no connection."""
+        if self._chain is not None:
+            self._chain.close()
+        if self._prices is not None:
+            self._prices.close()
+
+    def _credits(self, sold: ServiceCredits) -> Limit:
+        if sold.source == "prepaid":
+            return PrepaidCredits(self.accounts, sold)
+        if self._prices is None or self._chain is None:
+            raise _later("credits.source", "credits")
+        return ChainCredits(
+            self.accounts,
+            self._prices,
+            sold.assumed,
+            self._settings.on_chain_outage,
+            self._settings.chain_id,
+        )
+
+
+def _later(path: str, needed: str) -> ConfigurationError:
+    return ConfigurationError(
+        [Problem(path, f"needs `{needed}`, which a restart puts into effect")]
+    )
+
+
+def _make_chain(settings: Credits) -> Chain | None:
+    if settings.rpc_url is None:
+        return None
+    client = HttpClient(
+        "credits.rpc_url",
+        timeout=settings.timeout,
+        max_body=_MAX_ANSWER,
+        ca_file=settings.ca_file,
+        secret_path=True,
+    )
+    return Chain(Rpc(settings.rpc_url, client))
+
+
+def _make_price_book(settings: Credits) -> PriceBook | None:
+    if settings.marketplace_url is None:
+        return None
+    client = HttpClient(
+        "credits.marketplace_url",
+        timeout=settings.timeout,
+        max_body=MAX_DOCUMENT,
+        ca_file=settings.ca_file,
+    )
+    return PriceBook(settings.marketplace_url, client, settings.price_ttl)

@@ -1,0 +1,367 @@
+"""What a zone over Redis does beyond the contract while nothing is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from twisted.internet.defer import gatherResults
+
+from gatekeeper.auth import redis_cache
+from gatekeeper.auth.redis_commands import Found
+from gatekeeper.auth.redis_link import RedisLink
+from gatekeeper.auth.redis_scripts import Keys
+from gatekeeper.auth.token_cache import LONGEST, REVOKED, TokenCacheError
+from tests.auth.redis_nodes import make_zone, node, on_loop, said, until
+from tests.auth.redis_server import RedisServer, running_redis
+from tests.auth.support import Logged
+from tests.authority import Authority
+from tests.daemon import free_port
+
+KEYS = Keys.of("tokens")
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RedisServer]:
+    yield from running_redis()
+
+
+@pytest.fixture
+def server(running: RedisServer) -> RedisServer:
+    running.fresh()
+    return running
+
+
+def questions(server: RedisServer) -> int:
+    """How often Redis was asked for, or told to change, an entry or a history."""
+    with server.client() as client:
+        stats = client.info("commandstats")
+        assert isinstance(stats, dict)
+        return int(stats.get("cmdstat_evalsha", {"calls": 0})["calls"])
+
+
+@on_loop
+async def test_a_process_asks_once_for_a_token(server: RedisServer, tmp_path: Path) -> None:
+    async with node(server.url, tmp_path / "a") as a, node(server.url, tmp_path / "b") as b:
+        await said(a.add("k", "token"))
+        before = questions(server)
+        for _ in range(50):
+            assert await said(a.get("k")) == "token"
+        assert questions(server) == before
+        for _ in range(50):
+            assert await said(b.get("k")) == "token"
+        assert questions(server) == before + 1
+        await said(a.revoke("r"))
+        await until(lambda: b.revocations, "the other one knows")
+        before = questions(server)
+        assert await said(b.get("r")) == REVOKED
+        assert await said(b.add("r", "token")) == REVOKED
+        assert questions(server) == before
+
+
+@on_loop
+async def test_a_revocation_is_told_on_all_processes_at_once(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    """The promise is 100 ms. A machine that has other things to do gets more."""
+    told: list[str] = []
+    async with (
+        node(server.url, tmp_path / "a") as a,
+        node(server.url, tmp_path / "b") as b,
+        node(server.url, tmp_path / "c") as c,
+    ):
+        for each in (a, b, c):
+            await said(each.add("k", "token"))
+            each.subscribe(told.append)
+        began = time.monotonic()
+        assert await said(a.replace("k", REVOKED)) is True
+        assert await said(a.get("k")) == REVOKED
+        await until(lambda: told == ["k"] * 3, "all have been told")
+        assert time.monotonic() - began < 5
+        assert [await said(each.get("k")) for each in (b, c)] == [REVOKED, REVOKED]
+
+
+@on_loop
+async def test_redis_forgets_by_itself(server: RedisServer, tmp_path: Path) -> None:
+    async with node(server.url, tmp_path) as cache:
+        await said(cache.add("k", "token", 100))
+        await said(cache.revoke("r", 200))
+        await said(cache.revoke("s", 50))
+        with server.client() as client:
+            assert 95_000 < int(str(client.pttl(KEYS.tokens + "k"))) <= 100_000
+            assert 195_000 < int(str(client.pttl(KEYS.revoked))) <= 200_000
+            assert 0 < int(str(client.pttl(KEYS.changes))) <= 60_000
+
+
+@on_loop
+async def test_a_copy_lives_no_longer_than_the_entry(server: RedisServer, tmp_path: Path) -> None:
+    async with node(server.url, tmp_path / "a") as a, node(server.url, tmp_path / "b") as b:
+        await said(a.add("k", "token", 0.2))
+        assert await said(b.get("k")) in ("token", None)
+        await asyncio.sleep(0.25)
+        assert await said(a.get("k")) is None
+        assert await said(b.get("k")) is None
+
+
+@on_loop
+async def test_zones_are_apart_and_share_a_link(server: RedisServer, tmp_path: Path) -> None:
+    link = RedisLink(server.url)
+    first = make_zone("", tmp_path, zone="first", link=link)
+    second = make_zone("", tmp_path, zone="second", link=link)
+    await said(first.start())
+    await said(second.start())
+    await said(first.add("k", "token"))
+    await said(first.revoke("r"))
+    await said(second.add("k", "other"))
+    assert dict(await said(first.items())) == {"k": "token", "r": REVOKED}
+    assert dict(await said(second.items())) == {"k": "other"}
+    await said(first.clear())
+    assert await said(second.get("k")) == "other"
+    await said(first.close())
+    await said(second.add("l", "token"))
+    with server.client() as client:
+        assert len(client.client_list()) > 1
+        await said(second.close())
+        await until(lambda: len(client.client_list()) == 1, "its connections are closed")
+
+
+@on_loop
+async def test_nothing_goes_on_after_the_end(server: RedisServer, tmp_path: Path) -> None:
+    before = asyncio.all_tasks()
+    async with node(server.url, tmp_path) as cache:
+        await said(cache.add("k", "token"))
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
+    with pytest.raises(TokenCacheError):
+        await said(cache.get("other"))
+
+
+@on_loop
+async def test_one_that_was_never_started_can_be_closed(tmp_path: Path) -> None:
+    await said(make_zone("redis://192.0.2.1", tmp_path).close())
+
+
+@on_loop
+async def test_many_entries(server: RedisServer, tmp_path: Path) -> None:
+    async with node(server.url, tmp_path / "a") as a:
+        await said(gatherResults([a.add(f"k{n}", f"t{n}") for n in range(1500)]))
+        await said(gatherResults([a.revoke(f"r{n}") for n in range(1500)]))
+        assert len(await said(a.items())) == 3000
+        async with node(server.url, tmp_path / "b") as b:
+            assert b.revocations == 1500
+            assert await said(b.get("r1499")) == REVOKED
+            await said(b.clear())
+            assert dict(await said(b.items())) == {}
+            await until(lambda: a.revocations == 0, "the other one knows")
+            assert await said(a.get("k1")) is None
+
+
+@on_loop
+async def test_too_many_revocations(
+    server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_cache, "SIZE", 2)
+    async with node(server.url, tmp_path) as cache:
+        for key in "abb":
+            await said(cache.revoke(key))
+        with pytest.raises(TokenCacheError, match="too many"):
+            await said(cache.revoke("c"))
+        assert await said(cache.get("c")) is None
+        assert sorted(await said(cache.items())) == ["a", "b"]
+        await said(cache.delete("a"))
+        await said(cache.revoke("c"))
+        assert await said(cache.get("c")) == REVOKED
+
+
+@on_loop
+async def test_revocations_that_are_too_large(server: RedisServer, tmp_path: Path) -> None:
+    async with node(server.url, tmp_path) as cache:
+        cache._entries._characters = 10
+        with pytest.raises(TokenCacheError, match="too many"):
+            await said(cache.revoke("x" * 20))
+        with server.client() as client:
+            assert client.exists(KEYS.revoked) == 0
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "error"),
+    [
+        ("maxmemory", 1, "command not allowed when used memory > 'maxmemory'"),
+        ("min-replicas-to-write", 1, "NOREPLICAS"),
+    ],
+)
+@on_loop
+async def test_what_redis_refuses(
+    server: RedisServer, tmp_path: Path, logged: Logged, setting: str, value: int, error: str
+) -> None:
+    """Tokens are good here, though they cannot be shared. Revocations need no memory."""
+    async with node(server.url, tmp_path) as cache:
+        with server.client() as client:
+            client.config_set(setting, value)
+            try:
+                for key in "ab":
+                    assert await said(cache.add(key, "secret-token")) is None
+                    assert await said(cache.get(key)) == "secret-token"
+                    assert client.exists(KEYS.tokens + key) == 0
+                if setting == "maxmemory":
+                    await said(cache.revoke("r"))
+                else:
+                    with pytest.raises(TokenCacheError, match="Redis refuses: NOREPLICAS"):
+                        await said(cache.revoke("r"))
+                assert cache.caught_up
+            finally:
+                client.config_set(setting, 0)
+            assert logged.text.count(f"Tokens cannot be shared now: Redis refuses: {error}") == 1
+            assert "secret-token" not in logged.text
+            assert await said(cache.add("c", "token")) is None
+            assert client.exists(KEYS.tokens + "c") == 1
+
+
+@on_loop
+async def test_nothing_secret_is_shown(
+    server: RedisServer, tmp_path: Path, logged: Logged
+) -> None:
+    async with node(server.url, tmp_path) as cache:
+        await said(cache.add("alice", "s3cret"))
+        await said(cache.revoke("bob"))
+        shown = repr(cache) + logged.text
+        for secret in ("alice", "s3cret", "bob"):
+            assert secret not in shown
+        assert "caught up" in repr(cache)
+    assert "cut off" in repr(cache)
+
+
+# --- a change that comes while Redis is being asked ---------------------------------------
+
+
+class Delayed:
+    """Holds the answers of a zone's questions back."""
+
+    def __init__(self, link: RedisLink, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._entry = link.entry
+        self.asked = asyncio.Event()
+        self.answer = asyncio.Event()
+        monkeypatch.setattr(link, "entry", self.entry)
+
+    async def entry(self, *arguments: object) -> Found:
+        found = await self._entry(*arguments)  # type: ignore[arg-type]
+        self.asked.set()
+        await self.answer.wait()
+        return found
+
+
+@pytest.mark.parametrize("what", ["get", "add"])
+@pytest.mark.parametrize("change", ["revoke", "delete", "replace", "clear"])
+@on_loop
+async def test_a_change_overtakes_an_answer(
+    server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, change: str
+) -> None:
+    async with node(server.url, tmp_path / "a") as a, node(server.url, tmp_path / "b") as b:
+        if what == "get":
+            await said(b.add("k", "token"))
+        delayed = Delayed(a._copy.link, monkeypatch)
+        answer = a.get("k") if what == "get" else a.add("k", "token")
+        await delayed.asked.wait()
+        position = a._copy.position
+        changes = {
+            "revoke": lambda: b.replace("k", REVOKED),
+            "delete": lambda: b.delete("k"),
+            "replace": lambda: b.replace("k", "other"),
+            "clear": b.clear,
+        }
+        await said(changes[change]())
+        await until(lambda: a._copy.position != position, "the change has come")
+        delayed.answer.set()
+        found = await said(answer)
+        if change == "revoke":
+            assert found == REVOKED
+        else:
+            assert found == ("token" if what == "get" else None)
+        expected = {"revoke": REVOKED, "replace": "other"}.get(change)
+        assert await said(a.get("k")) == expected
+
+
+@on_loop
+async def test_a_question_that_is_given_up(
+    server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with node(server.url, tmp_path) as cache:
+        delayed = Delayed(cache._copy.link, monkeypatch)
+        answer = cache.get("k")
+        await delayed.asked.wait()
+        answer.cancel()
+        with pytest.raises(TokenCacheError):
+            await said(answer)
+        delayed.answer.set()
+        assert await said(cache.add("k", "token")) is None
+
+
+# --- passwords and TLS --------------------------------------------------------------------
+
+PASSWORD = "p@ss/w#rd?:"
+QUOTED = "p%40ss%2Fw%23rd%3F%3A"
+
+
+@pytest.fixture
+def guarded() -> Iterator[RedisServer]:
+    yield from running_redis(["--requirepass", PASSWORD])
+
+
+@on_loop
+async def test_passwords(guarded: RedisServer, tmp_path: Path, logged: Logged) -> None:
+    place = f"127.0.0.1:{guarded.port}/3"
+    for user in ("default", ""):
+        async with node(f"redis://{user}:{QUOTED}@{place}", tmp_path) as cache:
+            assert cache.ready() is None
+            await said(cache.add("k", "token"))
+            await said(cache.clear())
+    async with node(f"redis://default:x{QUOTED}@{place}", tmp_path) as cache:
+        assert not cache.caught_up
+        assert "invalid username-password" in str(cache.ready())
+        with pytest.raises(TokenCacheError):
+            await said(cache.get("k"))
+        shown = f"{cache._copy.link!r} {cache.ready()} {logged.text}"
+        assert "p@ss" not in shown
+        assert "p%40ss" not in shown
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+def tls_server(authority: Authority, tmp_path: Path) -> Iterator[tuple[RedisServer, int]]:
+    issued, port = authority.issue("127.0.0.1"), free_port()
+    options = ["--tls-port", str(port), "--tls-auth-clients", "no"]
+    options += ["--tls-cert-file", str(issued.certificate), "--tls-key-file", str(issued.key)]
+    for server in running_redis(options):
+        yield server, port
+
+
+@on_loop
+async def test_tls(
+    tls_server: tuple[RedisServer, int], authority: Authority, tmp_path: Path
+) -> None:
+    link = RedisLink(f"rediss://127.0.0.1:{tls_server[1]}", str(authority.file))
+    cache = make_zone("", tmp_path, link=link)
+    await said(cache.start())
+    assert cache.ready() is None
+    assert await said(cache.add("k", "t" * LONGEST)) is None
+    await said(cache.close())
+
+
+@on_loop
+async def test_tls_of_nobody_that_is_known(
+    tls_server: tuple[RedisServer, int], authority: Authority, tmp_path: Path
+) -> None:
+    async with node(f"rediss://127.0.0.1:{tls_server[1]}", tmp_path) as cache:
+        assert not cache.caught_up
+    link = RedisLink(f"rediss://localhost:{tls_server[1]}", str(authority.file))
+    cache = make_zone("", tmp_path, link=link)
+    await said(cache.start())
+    assert not cache.caught_up, "the certificate is for another name"
+    await said(cache.close())
