@@ -31,7 +31,7 @@ class Bench:
     """One run. ``seconds`` are counted after ``warm_up`` more; ``body`` is in bytes.
 
     ``directory`` is a temporary one that peers' unprivileged processes can pass through. Of the
-    ``keys`` in gatekeeper's file ``active_keys`` send requests.
+    ``keys`` in gatekeeper's file ``active_keys`` send requests; ``burns`` are made one by one.
     """
 
     directory: Path
@@ -45,4 +45,5 @@ class Bench:
     services: int = 1_000
     active_keys: int = 1_000
     counters: int = 100_000
+    burns: int = 200
     key: Key = field(default_factory=lambda: make_key("001"))

@@ -67,7 +67,32 @@ GOALS: Final = (
     Goal(
         "flood", "  new right users served, %", "flood: new, served", None, 100.0, 100.0, more=True
     ),
+    Goal(
+        "gas",
+        "gas of 1 000 requests ÷ a burn for each",
+        "gatekeeper, 20 holders",
+        "a burn a request, 20 holders",
+        0.05,
+        0.01,
+    ),
+    Goal(
+        "gas",
+        "  of one holder",
+        "gatekeeper, 1 holder",
+        "a burn a request, 1 holder",
+        0.05,
+        0.01,
+    ),
+    Goal(
+        "gas",
+        "  settled 24 times",
+        "gatekeeper, 20 holders, 24 settlements",
+        "a burn a request, 20 holders",
+        None,
+        None,
+    ),
     Goal("workers", "2 workers ÷ 1, requests/s", "two", "one", 1.8, 1.9, more=True),
+    Goal("workers", "  CPU of a request", "two, CPU", "one, CPU", 1.1, 1.05),
 )
 
 

@@ -118,6 +118,7 @@ def gatekeeper(
     prefixes: Sequence[str] = ("/",),
     earlier_checkers: int = 0,
     users: Mapping[str, str] | None = None,
+    workers: int = 1,
 ) -> Iterator[Server]:
     """Gatekeeper under the real twistd, with one service for each prefix.
 
@@ -142,6 +143,7 @@ def gatekeeper(
         FORWARD_PORT=forward_port,
         UPSTREAM=upstream.port,
         CERTIFICATE=ensure_self_signed(bench.directory),
+        WORKERS=workers,
         USAGE=str(usage).lower(),
         ACCESS_LOG="access.log" if access_log else "none",
         CHECKERS=_users(users or {}) if "users" in chain else "",

@@ -21,7 +21,8 @@ from gatekeeper.config.values import parse_bind, parse_network
 from gatekeeper.credits.admission import Admission
 from gatekeeper.doors import Door, ForwardProxy, Gateway
 from gatekeeper.errors import ConfigurationError, Problem
-from gatekeeper.net.balancing import Balancer, UpstreamState
+from gatekeeper.net.balancing import Balancer
+from gatekeeper.net.balancing_attempt import UpstreamState
 from gatekeeper.net.destinations import DestinationPolicy, OwnAddresses
 from gatekeeper.net.dialing import Dialer
 from gatekeeper.net.pool import Address, Origin, PoolLimits, UpstreamTimeouts

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.logger import Logger
+
 from gatekeeper.auth.interfaces import IChecker
 from gatekeeper.auth.registry import (
     close_checkers,
@@ -30,6 +33,8 @@ from gatekeeper.golem.expansion import CHECKER as GOLEM_CHECKER
 if TYPE_CHECKING:
     from gatekeeper.auth.chain import Chain
     from gatekeeper.exchange import Exchange
+
+log = Logger()
 
 #: Seconds that a checker is kept that has gone: longer than an answer may take that it was asked
 #: for. Exchanges that run keep theirs as long as they do.
@@ -70,10 +75,10 @@ class _Retired(NamedTuple):
     zone: ITokenCache | None
     since: float
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self.checker.close()
         if self.zone is not None:
-            self.zone.close()
+            await self.zone.close()
 
 
 class Checkers:
@@ -105,6 +110,7 @@ class Checkers:
         self._revoked = revoked
         self._seconds = seconds
         self._retired: list[_Retired] = []
+        self._closing: list[Deferred[None]] = []
         self.commit(self._prepare(settings, {}))
 
     def prepare(self, settings: Settings) -> NewCheckers:
@@ -167,13 +173,13 @@ class Checkers:
         chains = (each.request.route.chain for each in live if each.request is not None)
         needed = _in(chain for chain in chains if chain is not None)
         until = self._seconds() - KEPT
-        kept = []
-        for retired in self._retired:
-            if retired.since > until or id(retired.checker) in needed:
-                kept.append(retired)
-            else:
-                retired.close()
-        self._retired = kept
+        before, self._retired = self._retired, []
+        unneeded: list[_Retired] = []
+        for each in before:
+            kept = each.since > until or id(each.checker) in needed
+            (self._retired if kept else unneeded).append(each)
+        self._closing = [each for each in self._closing if not each.called]
+        self._closing += [_closed(each) for each in unneeded]
 
     def reload(self) -> bool:
         """Read changed files; true where cached verdicts may no longer hold."""
@@ -186,8 +192,15 @@ class Checkers:
         close_checkers(self.by_name)
         for zone in self.zones.values():
             await zone.close()
-        for retired in self._retired:
-            retired.close()
+        for each in [*self._closing, *map(_closed, self._retired)]:
+            await each
+
+
+def _closed(retired: _Retired) -> Deferred[None]:
+    """Close it; fires when that is done, or has failed."""
+    return ensureDeferred(retired.close()).addErrback(
+        lambda failure: log.failure("A checker that has gone could not be closed", failure)
+    )
 
 
 def _in(chains: Iterable[Chain]) -> set[int]:

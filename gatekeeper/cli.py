@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gatekeeper.cli_completion import completion
+from gatekeeper.cli_credits import credits
 from gatekeeper.cli_exchanges import exchanges
 from gatekeeper.cli_explain import explain
 from gatekeeper.cli_import import import_
@@ -31,8 +32,8 @@ def main() -> None:
     """Look after gatekeeper: its configuration, its store, and the daemon that runs.
 
     The daemon itself is started with `twistd gatekeeper --config FILE`. The commands that ask it
-    (audit, exchanges, key, reload, service, status, token revoke, user) find its address and the
-    operators' token by the configuration.
+    (audit, credits, exchanges, key, reload, service, status, token revoke, user) find its address
+    and the operators' token by the configuration.
 
     \b
     Examples:
@@ -61,6 +62,7 @@ token.add_command(revocations)
 for command in (
     audit,
     completion,
+    credits,
     exchanges,
     explain,
     import_,

@@ -23,8 +23,8 @@ _PATIENCE: Final = (0.3, 0.7)
 def completion(context: click.Context, shell: str) -> None:
     """Print what a shell needs to complete this program's commands.
 
-    Names of services and users, and ids of keys and exchanges, are completed as well, where the
-    daemon answers at once.
+    Names of services, users and pools, and ids of keys, exchanges and charges, are completed as
+    well, where the daemon answers at once.
 
     \b
     bash, in ~/.bashrc:
@@ -43,8 +43,8 @@ def completion(context: click.Context, shell: str) -> None:
 Completer = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
-def names_of(path: str, field: str) -> Completer:
-    """Complete from a list of the API, by a field of its items.
+def names_of(path: str, field: str, **query: Any) -> Completer:
+    """Complete from a list of the API, which ``query`` may narrow, by a field of its items.
 
     In ``path`` ``{name}`` stands for what was given for that parameter before.
     """
@@ -55,8 +55,8 @@ def names_of(path: str, field: str) -> Completer:
         filled = [values.get(part[1:-1]) if part.startswith("{") else part for part in parts]
         if not all(filled):
             return []
-        found = _ask(values, [str(part) for part in filled])
-        names = (str(item.get(field, "")) for item in found)
+        found = _ask(values, [str(part) for part in filled], query)
+        names = dict.fromkeys(str(item.get(field, "")) for item in found)
         return [name for name in names if name.startswith(incomplete) and name.isprintable()]
 
     return complete
@@ -66,9 +66,15 @@ complete_service: Final = names_of("/v1/services", "name")
 complete_user: Final = names_of("/v1/services/{service}/users", "name")
 complete_key: Final = names_of("/v1/keys", "id")
 complete_exchange: Final = names_of("/v1/exchanges", "id")
+complete_any_user: Final = names_of("/v1/users", "name")
+complete_payer: Final = names_of("/v1/credits/accounts", "user")
+complete_pool: Final = names_of("/v1/credits/accounts", "pool")
+complete_charge: Final = names_of("/v1/credits/charges", "id", state=["uncollected", "error"])
 
 
-def _ask(values: dict[str, Any], path: Sequence[str]) -> list[dict[str, Any]]:
+def _ask(
+    values: dict[str, Any], path: Sequence[str], query: dict[str, Any]
+) -> list[dict[str, Any]]:
     """What the API lists; nothing where that fails, for a line that is typed is no place to say."""
     from gatekeeper.cli_management_address import make_client
     from gatekeeper.errors import GatekeeperError
@@ -76,7 +82,7 @@ def _ask(values: dict[str, Any], path: Sequence[str]) -> list[dict[str, Any]]:
     config = values.get("config") or os.environ.get("GATEKEEPER_CONFIG") or DEFAULT_CONFIG
     try:
         client = make_client(config, values.get("url"), values.get("token_file"), _PATIENCE)
-        items: list[dict[str, Any]] = client.call("GET", path, {"limit": 1000})["items"]
+        items: list[dict[str, Any]] = client.call("GET", path, {**query, "limit": 1000})["items"]
     except (GatekeeperError, ValueError, TypeError, KeyError):
         return []
     return items

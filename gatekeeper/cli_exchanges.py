@@ -17,7 +17,7 @@ from gatekeeper.cli_management import (
 )
 
 if TYPE_CHECKING:
-    from gatekeeper.cli_management_client import Client
+    from gatekeeper.management_client import Client
 
 _EXCHANGES: Final = ("v1", "exchanges")
 _COLUMNS: Final = (
@@ -40,7 +40,9 @@ class _ListByDefault(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """See :meth:`click.Command.parse_args`."""
-        if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
+        # While a line is completed, no word yet may become any subcommand.
+        nothing = not args and not ctx.resilient_parsing
+        if nothing or (args and args[0].startswith("-") and args[0] not in ctx.help_option_names):
             args = ["list", *args]
         return super().parse_args(ctx, args)
 
@@ -96,7 +98,7 @@ def cut(
       gatekeeper exchanges cut d4854303a7aa84b7000083f516a6f64c
       gatekeeper exchanges cut --user mallory --yes
     """
-    from gatekeeper.cli_management_client import Refused
+    from gatekeeper.management_client import Refused
 
     if bool(ids) == bool(service or user):
         raise click.UsageError("give either IDs, or --service or --user")

@@ -95,7 +95,8 @@ def explain(
     """Explain what would become of a request: METHOD URL, or CONNECT HOST:PORT.
 
     Says which listener takes it, what its URL means, which checkers are asked, what each says and
-    why, what the access rules say, and where it would go. Nothing is sent there. Checkers that ask
+    why, what the access rules say, which limits apply and what it costs, and where it would go. How
+    much is left of limits and credits is not looked up. Nothing is sent there. Checkers that ask
     a server do ask it. Credentials are not shown; give them in a file (-H @FILE), since others can
     see a command line.
 

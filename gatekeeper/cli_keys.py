@@ -20,7 +20,7 @@ from gatekeeper.cli_users import disabled_option, expires_option, groups_option
 from gatekeeper.terminal import printable
 
 if TYPE_CHECKING:
-    from gatekeeper.cli_management_client import Client
+    from gatekeeper.management_client import Client
 
 _KEYS: Final = ("v1", "keys")
 

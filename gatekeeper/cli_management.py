@@ -14,7 +14,7 @@ from gatekeeper.cli_options import config_option, refuse
 from gatekeeper.terminal import printable
 
 if TYPE_CHECKING:
-    from gatekeeper.cli_management_client import Client
+    from gatekeeper.management_client import Client
 
 #: The daemon said no.
 EXIT_REFUSED: Final = 1
@@ -128,8 +128,8 @@ def _client(config: str, url: str | None, token_file: str | None) -> Client:
 
 @contextmanager
 def _reporting(config: str) -> Iterator[None]:
-    from gatekeeper.cli_management_client import Refused, Unreachable
     from gatekeeper.errors import ConfigurationError
+    from gatekeeper.management_client import Refused, Unreachable
 
     try:
         yield

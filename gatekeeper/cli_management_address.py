@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import ipaddress
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from gatekeeper.cli_management_client import UNIX, Address, Client, Unreachable, parse_address
 from gatekeeper.errors import ConfigurationError, Problem
+from gatekeeper.management_client import (
+    UNIX,
+    Address,
+    Client,
+    TokenFileError,
+    Unreachable,
+    parse_address,
+    read_token,
+)
 
 #: As the configuration has it by default.
 DEFAULT_BIND: Final = "127.0.0.1:6668"
@@ -43,7 +52,8 @@ def make_client(
     """
     address = None if url is None else parse_address(url)
     if address is not None and token_file is not None:
-        return Client(address, _token(token_file, "--token-file"), patience=patience)
+        token = _token(token_file, "--token-file")
+        return Client(address, token, patience=patience)
     if address is not None and not Path(config).exists():
         return Client(address, patience=patience)
     place = read_place(config)
@@ -52,11 +62,12 @@ def make_client(
         found = f"management.bind in {config}"
         address = _address(place.bind, found)
     if token_file is not None:
-        return Client(address, _token(token_file, "--token-file"), found=found, patience=patience)
+        token = _token(token_file, "--token-file")
+        return Client(address, token, found=found, patience=patience)
+    if address.path or not place.has_token:  # a socket's file permissions say who may
+        return Client(address, found=found, patience=patience)
     token_from = f"state_dir in {config}, or --token-file"
-    token = None
-    if place.has_token and not address.path:  # a socket's file permissions say who may
-        token = _token(place.token_file, token_from)
+    token = _token(place.token_file, token_from)
     return Client(address, token, found=found, token_from=token_from, patience=patience)
 
 
@@ -117,11 +128,10 @@ def _address(bind: str, found: str) -> Address:
     return Address(str(parsed), int(port))
 
 
-def _token(file: str | Path, found: str) -> str:
-    from gatekeeper.golem.management import TokenFileError, read_token
-
+def _token(file: str | Path, found: str) -> Callable[[], str]:
     try:
-        return read_token(Path(file))
+        token = read_token(Path(file))
     except TokenFileError as error:
         hint = "" if Path(file).exists() else "; the daemon makes it when it first starts"
         raise Unreachable(f"there is no token for the daemon ({found}): {error}{hint}") from None
+    return lambda: token

@@ -11,7 +11,7 @@ from gatekeeper.cli_management import asks_daemon, format_option, limit_option, 
 from gatekeeper.cli_values import first_line, later
 
 if TYPE_CHECKING:
-    from gatekeeper.cli_management_client import Client
+    from gatekeeper.management_client import Client
 
 _REVOCATIONS = ("v1", "revocations")
 

@@ -21,7 +21,7 @@ from gatekeeper.cli_management import (
 )
 
 if TYPE_CHECKING:
-    from gatekeeper.cli_management_client import Client
+    from gatekeeper.management_client import Client
 
 _SERVICES: Final = ("v1", "services")
 _LARGEST: Final = 1024 * 1024  # bytes of a definition

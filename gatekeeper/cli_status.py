@@ -11,7 +11,7 @@ import click
 from gatekeeper.cli_management import EXIT_NOT_READY, asks_daemon, format_option, in_json, tell
 
 if TYPE_CHECKING:
-    from gatekeeper.cli_management_client import Client
+    from gatekeeper.management_client import Client
 
 
 @click.command("status")
@@ -41,12 +41,15 @@ def status(client: Client, form: str | None) -> None:
 @asks_daemon
 @format_option
 def reload(client: Client, form: str | None) -> None:
-    """Have changed key files and certificates read now, as SIGHUP does.
+    """Have the configuration and the files that it names read again, as SIGHUP does.
 
-    A changed configuration file needs a restart.
+    Either all of it takes effect or, where something in it cannot be used, nothing: the exit
+    status is 1 then.
     """
     made = client.call("POST", ("v1", "reload"))
-    tell(form, made, "Changed key files and certificates are read again.")
+    keys = ", ".join(made["needs_restart"])
+    rest = f" These keys need a restart: {keys}." if keys else ""
+    tell(form, made, f"The configuration is reloaded.{rest}")
 
 
 @click.command("audit")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,7 +20,7 @@ from gatekeeper.cli_services import service_argument
 from gatekeeper.cli_values import later, password_option, read_password
 
 if TYPE_CHECKING:
-    from gatekeeper.cli_management_client import Client
+    from gatekeeper.management_client import Client
 
 user_argument = click.argument("user", shell_complete=complete_user)
 
@@ -178,10 +179,20 @@ def stats(
     from gatekeeper.cli_management_output import Column, asked_for, show_list
 
     group = by or ("user" if user is None else "path")
-    query = {"service": service, "user": user, "since": since, "until": until, "by": group}
+    named = ("service",) if user is None else ("service", "user")
+    query = {
+        "service": service,
+        "user": user,
+        "since": since,
+        "until": until,
+        "by": tuple(dict.fromkeys((*named, group))),
+    }
     found = client.items(("v1", "usage"), query, cursor="offset", most=asked_for(form, limit))
+    first = next(found, None)
+    if first is None:  # nothing was used, or there is nobody who could have
+        client.call("GET", ("v1", "services", service, *(() if user is None else ("users", user))))
     headings = (group, "requests", "units", "bytes_in", "bytes_out", "duration")
-    show_list(form, found, map(Column, headings), limit)
+    show_list(form, chain(() if first is None else (first,), found), map(Column, headings), limit)
 
 
 def _change(

@@ -7,8 +7,9 @@ settings shows.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from twisted.logger import Logger
@@ -18,6 +19,7 @@ from gatekeeper.auth.cache import VerdictCache
 from gatekeeper.auth.chain import Chain
 from gatekeeper.auth.registry import checker_types
 from gatekeeper.auth.revoked import Revoked
+from gatekeeper.auth.token_cache import ITokenCache
 from gatekeeper.auth.token_cache_opening import token_cache_maker
 from gatekeeper.checkers import Checkers
 from gatekeeper.config.model import Settings
@@ -37,8 +39,9 @@ from gatekeeper.serving import Serving
 from gatekeeper.state import Difference, State
 from gatekeeper.stats import Lateness
 from gatekeeper.store.opening import make_store
+from gatekeeper.supervised import Supervisor
 from gatekeeper.usage.accesslog import open_access_log
-from gatekeeper.usage.metering import Metering
+from gatekeeper.usage.metering import Metering, Recording
 
 log = Logger()
 
@@ -46,7 +49,9 @@ log = Logger()
 class Core:
     """See the module. ``settings`` are those that hold now; a reload changes them.
 
-    :param inherited: sockets that listened before we began.
+    :param inherited: sockets that listened before we began; ``lock`` is the journal's.
+    :param supervisor: the process that this one is a worker of; ``None``: it is nobody's.
+    :param accepts: whether clients are to be served here; else others do that at our sockets.
     :raises ConfigurationError: what cannot be used, all of a kind at once.
     """
 
@@ -56,40 +61,44 @@ class Core:
         reactor: Any,
         loop: asyncio.AbstractEventLoop,
         inherited: Inherited = NOTHING,
+        lock: int = -1,
+        *,
+        supervisor: Supervisor | None = None,
+        accepts: bool = True,
     ) -> None:
         self.settings = settings
         _make_state_dir(settings)
         self.cache = VerdictCache(
             settings.cache.size, settings.cache.ttl, settings.cache.negative_ttl
         )
-        self.access_log = open_access_log(settings.log.access, loop.call_soon, loop.time)
+        self.access_log = open_access_log(
+            settings.log.access, loop.call_soon, loop.time, shared=supervisor is not None
+        )
         self.store = make_store(settings.store, reactor)
-        self.state = State(self.store, reactor)
-        remember_revocations(self.state, settings.state_dir / "revoked.jsonl", time.time())
+        self.state = State(supervisor.state(self.store) if supervisor else self.store, reactor)
+        remember_revocations(
+            self.state,
+            settings.state_dir / "revoked.jsonl",
+            time.time(),
+            writes=supervisor is None,
+        )
         self.revoked = Revoked(self.state)
         self.selling = Selling(
             settings.credits,
             settings.usage.enabled,
             self.store,
             time.time,
-            loop.time,
+            _time_since_boot,
             loop.call_soon,
         )
-        self.metering = None
-        if settings.usage.enabled:
-            self.metering = Metering(
-                settings.usage,
-                settings.state_dir,
-                self.store,
-                reactor,
-                loop.call_soon,
-                self.selling.accounts,
-            )
+        self.leasing = self.selling.leasing(reactor)
+        self.metering: Metering | None = None
+        self.recording = self._record(reactor, loop, lock, supervisor)
         self.plane = Plane(
             sweep=Sweep(loop.time),
             limits=settings.limits,
             timeouts=settings.timeouts,
-            meter=self.metering.meter if self.metering else None,
+            meter=self.recording.meter if self.recording else None,
             access_log=self.access_log,
         )
         self.lateness = Lateness(self.plane.sweep.interval)
@@ -98,7 +107,7 @@ class Core:
         self.own = OwnAddresses()  # a forward proxy must know all our addresses
         self.checkers = Checkers(
             settings,
-            token_cache_maker(settings.cache, settings.state_dir),
+            self._zone_maker(supervisor),
             self.state,
             self.plane.revoke,
             loop.time,
@@ -122,6 +131,7 @@ class Core:
             loop,
             self.own,
             inherited,
+            accepts=accepts,
         )
         self.introspecting = Introspecting(self.cache, self.revoked, self.own, inherited)
         self.serving = Serving(
@@ -137,6 +147,31 @@ class Core:
         self.state.guard = self.serving
         self.state.on_change(self._changed)
 
+    def _record(
+        self, reactor: Any, loop: asyncio.AbstractEventLoop, lock: int, to: Supervisor | None
+    ) -> Recording | None:
+        usage, state_dir = self.settings.usage, self.settings.state_dir
+        call_soon = loop.call_soon
+        if not usage.enabled:
+            if lock >= 0:
+                os.close(lock)
+            return None
+        if to is not None:
+            return Recording(
+                usage, state_dir, reactor, call_soon, self.leasing, lock, to.worker, to.receiver
+            )
+        self.metering = Metering(
+            usage, state_dir, self.store, reactor, call_soon, self.leasing, lock
+        )
+        return self.metering
+
+    def _zone_maker(self, supervisor: Supervisor | None) -> Callable[[str, float], ITokenCache]:
+        own = token_cache_maker(self.settings.cache, self.settings.state_dir)
+        if supervisor is None:
+            return own
+        make = supervisor.make_zone
+        return lambda zone, ttl: make(zone, ttl) or own(zone, ttl)
+
     def _open(self) -> None:
         """Bind every listener."""
         problems: list[ConfigurationError] = []
@@ -150,6 +185,12 @@ class Core:
         self.introspecting.commit(introspecting, start=False)
 
     # --- what there is --------------------------------------------------------------------
+
+    @property
+    def up_to_date(self) -> bool:
+        """Whether all is known here that the store knows, and it knows what an earlier run did."""
+        metering = self.metering
+        return self.state.loaded and (metering is None or metering.flusher.caught_up.called)
 
     def where(self) -> Iterator[tuple[str, str, tuple[str, int]]]:
         """Names, roles and addresses of the listeners."""
@@ -227,6 +268,11 @@ def raise_all(problems: list[ConfigurationError]) -> None:
     """
     if problems:
         raise ConfigurationError([problem for error in problems for problem in error.problems])
+
+
+def _time_since_boot() -> float:
+    """Seconds of a clock that goes on while the machine sleeps: others count them, too."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _make_state_dir(settings: Settings) -> None:

@@ -2,16 +2,19 @@
 
 Start: the store (tried again until it is there), flushing, then the listeners. Stop: no new
 connections, running exchanges finish (up to ``timeouts.drain``), the last flush, the store.
+
+A process that follows another one begins when that lets it, and serves no request before it knows
+all that the other one does; see :mod:`gatekeeper.process.upgrade`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import atexit
-import gc
 import os
 import signal
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from twisted.application.service import Service
@@ -26,9 +29,16 @@ from gatekeeper.config.model import Settings
 from gatekeeper.core import Core
 from gatekeeper.credits.burner_service import BurnerService
 from gatekeeper.demo import demo_origin_service
+from gatekeeper.draining import drain, wind_down
 from gatekeeper.errors import ConfigurationError, StoreError
+from gatekeeper.management.service import ManagementService
 from gatekeeper.metrics.burner import BurnerCollector
-from gatekeeper.net.inherited import NOTHING, Inherited
+from gatekeeper.process.hired import WorkerError
+from gatekeeper.process.reactor import settle_memory
+from gatekeeper.process.siblings import check
+from gatekeeper.process.start import Start
+from gatekeeper.process.upgrade import Predecessor, Successor, UpgradeError
+from gatekeeper.process.workers import Workers, worker_count
 from gatekeeper.reloading import Reloading
 from gatekeeper.store.interface import Retention
 from gatekeeper.usage.retention import StoreUpkeep
@@ -39,13 +49,15 @@ log = Logger()
 _STORE_RETRY: Final = 5.0  # seconds
 _STATE_WITHIN: Final = 2.0  # seconds that listeners wait for it
 _FILES_CHECKED: Final = 1.0  # seconds between two looks at key files and certificates
+_PAUSED_WITHIN: Final = 5.0  # seconds that operators' requests may take yet
+_LOOK: Final = 0.05  # seconds between two looks whether there is something to wait for
 
 
 class Daemon(Service):
     """Everything, put together from the settings; ports are bound when it is made.
 
     :param read: reads and validates the configuration file again.
-    :param inherited: sockets that listened before we began.
+    :param start: how the process was started.
     :raises ConfigurationError: what cannot be used, all of a kind at once.
     """
 
@@ -57,14 +69,24 @@ class Daemon(Service):
         reactor: Any,
         loop: asyncio.AbstractEventLoop,
         read: Callable[[], Settings],
-        inherited: Inherited = NOTHING,
+        start: Start,
     ) -> None:
         self._reactor = reactor
         self._loop = loop
-        self.core = core = Core(settings, reactor, loop, inherited)
-        self._wiring = Wiring(core, reactor, self._reload, reactor.stop, inherited)
+        self._start = start
+        number = worker_count(settings)
+        check(start.inherited, number)
+        self.core = core = Core(
+            settings, reactor, loop, start.inherited, start.lock, accepts=number == 1
+        )
+        self._workers = None
+        if number > 1:
+            self._workers = Workers(core, reactor, loop, number, start.inherited)
+        self._wiring = Wiring(
+            core, reactor, self._reload, reactor.stop, start.inherited, self._workers
+        )
         self._management = self._wiring.service
-        self._reloading = Reloading(core, self._wiring, read)
+        self._reloading = Reloading(core, self._wiring, read, self._workers)
         usage = settings.usage
         keep = Retention(usage.keep_records, usage.keep_hours, usage.keep_days)
         self._upkeep = StoreUpkeep(core.store, keep, reactor)
@@ -76,28 +98,41 @@ class Daemon(Service):
             self._wiring.show(BurnerCollector(self._burner.report, reactor))
         self._demo = None
         if settings.demo is not None:
-            self._demo = demo_origin_service(settings.demo.origin, inherited)
-        self._loops = (
+            self._demo = demo_origin_service(settings.demo.origin, start.inherited)
+        self._loops = [
             (LoopingCall(core.sweep), core.plane.sweep.interval),
             (LoopingCall(core.check_files), _FILES_CHECKED),
-        )
+        ]
+        if start.notifier.watchdog_interval is not None:
+            watchdog = LoopingCall(start.notifier.watchdog)
+            self._loops.append((watchdog, start.notifier.watchdog_interval))
         self._stopping = False
+        self._replaced = False
+        self._drains_for: float | None = None  # seconds, if it is not what the settings say
 
     # --- starting -------------------------------------------------------------------------
 
     def startService(self) -> None:
         """Begin, as soon as the reactor runs."""
         super().startService()  # type: ignore[no-untyped-call]
-        self._reactor.callWhenRunning(self._begin)
-
-    def _begin(self) -> None:
+        # What a signal asks for waits until this is done.
+        self._reactor.callWhenRunning(
+            lambda: self._reloading.alone(self._begin).addErrback(self._give_up)
+        )
         self._on_signal(signal.SIGHUP, self._hang_up)
+        self._on_signal(signal.SIGUSR2, self._upgrade)
+
+    async def _begin(self) -> None:
+        predecessor = None
+        if self._start.channel is not None:
+            predecessor = Predecessor(self._start.channel, self._loop)
+            await predecessor.prepared()
         # Started together: a store that is away is no reason not to serve.
         if self.core.metering is not None:
             self.core.metering.start()
         self._upkeep.start()
         ensureDeferred(self._open_store()).addErrback(self._give_up)
-        self._reloading.alone(self._open_doors).addErrback(self._give_up)
+        await self._open_doors(predecessor)
 
     def _on_signal(self, number: int, call: Callable[[], object]) -> None:
         signal.signal(number, lambda *_: self._reactor.callFromThread(call))
@@ -116,7 +151,7 @@ class Daemon(Service):
                     self._burner.startService()
                 return
 
-    async def _open_doors(self) -> None:
+    async def _open_doors(self, predecessor: Predecessor | None) -> None:
         core = self.core
         for looping, interval in self._loops:
             looping.clock = self._reactor
@@ -128,13 +163,26 @@ class Daemon(Service):
                 service.startService()
         configured = list(core.listening.listeners)
         await self._read_state()
+        while predecessor is not None and not self._stopping and not core.up_to_date:
+            await deferLater(self._reactor, _LOOK)  # whom we follow serves meanwhile
+        if self._workers is not None and not self._stopping:
+            if self._management is not None and self._management.file is None:
+                self._workers.own = (self._management.address,)
+            await self._workers.start()
         for listener in configured:
             if self._stopping:  # the store cannot be used, or somebody has lost patience
                 return
             await Deferred.fromFuture(
                 asyncio.ensure_future(core.listening.start(listener), loop=self._loop)
             )
-        _settle_memory()
+        settle_memory()
+        self._start.pid_file.take()
+        for bind in self._start.inherited:
+            log.warn("Nobody is configured to listen on {bind}: it is closed", bind=bind)
+        self._start.inherited.close()
+        if predecessor is not None:
+            predecessor.ready()
+        self._start.notifier.ready()
         log.info("gatekeeper {version} is ready", version=__version__)
 
     async def _read_state(self) -> None:
@@ -151,7 +199,7 @@ class Daemon(Service):
 
     def _give_up(self, failure: Failure) -> None:
         """The daemon cannot run: end with a status that is not 0."""
-        if failure.check(ConfigurationError, TokenCacheError):
+        if failure.check(ConfigurationError, TokenCacheError, UpgradeError, WorkerError):
             log.critical("Cannot start: {problem}", problem=failure.getErrorMessage())
         else:
             log.failure("Cannot start", failure)
@@ -170,8 +218,93 @@ class Daemon(Service):
 
     def _reload(self) -> Deferred[Any]:
         """See :meth:`.Reloading.reload`. Files are read also where the configuration is wrong."""
+        self._start.notifier.reloading()
         self.core.check_files()
-        return self._reloading.reload()
+        if self._workers is not None:
+            self._workers.read_files()
+        return self._reloading.reload().addBoth(self._reloaded)
+
+    def _reloaded(self, result: Any) -> Any:
+        self._start.notifier.ready()
+        return result
+
+    # --- another process takes over -------------------------------------------------------
+
+    def _upgrade(self) -> None:
+        """SIGUSR2: the program is started anew, and takes over."""
+        log.info("SIGUSR2: another process is to take over")
+        ensureDeferred(self._give_way()).addErrback(
+            lambda failure: log.failure("The upgrade has failed", failure)
+        )
+
+    async def _give_way(self) -> None:
+        if await self._reloading.alone(self._replace):
+            await self._retire()
+
+    async def _replace(self) -> bool:
+        """Start another process; whether it has taken over."""
+        if self._stopping or self._replaced:
+            return False
+        successor = Successor(self._start.launch, self._loop, self._reactor)
+        core, management = self.core, self._management
+        lock = core.metering.journal.lock if core.metering is not None else -1
+        try:
+            await successor.start(self._sockets(), lock)
+            if management is not None:
+                await self._pause(management)
+            pid = await successor.go()
+        except UpgradeError as error:
+            log.error("No upgrade, this process goes on: {error}", error=error)
+            await successor.end()
+            if management is not None and not management.running and not self._stopping:
+                management.startService()
+            return False
+        self._replaced = core.plane.draining = True
+        self._start.pid_file.hand_over(pid)
+        self._start.notifier.followed_by(pid)
+        log.info("Process {pid} has taken over", pid=pid)
+        return True
+
+    async def _pause(self, management: ManagementService) -> None:
+        """What is revoked or changed from now on is for the next process to know."""
+        await management.pause()
+        give_up_at = self._reactor.seconds() + _PAUSED_WITHIN
+        while management.busy and self._reactor.seconds() < give_up_at:
+            await deferLater(self._reactor, _LOOK)
+        management.close_idle()
+
+    def _sockets(self) -> Iterator[tuple[str, socket.socket]]:
+        """All that listen, with their addresses as the configuration has them."""
+        settings = self.core.settings
+        if self._workers is None:
+            yield from self.core.listening.sockets()
+        else:
+            yield from self._workers.sockets()
+        yield from self.core.introspecting.sockets()
+        if self._management is not None:
+            yield settings.management.bind, self._management.socket
+        if self._demo is not None and settings.demo is not None:
+            yield settings.demo.origin, self._demo.socket
+
+    async def _retire(self) -> None:
+        """Another process accepts what comes: finish what runs here, and end."""
+        core = self.core
+        core.serving.stop()
+        core.listening.stop()
+        every = (self._management, self._demo, *core.introspecting.services)
+        sites = [site for site in every if site is not None]
+        for site in sites:
+            site.keeps_file = True
+            await site.stopService()
+        if self._burner is not None and self._burner.running:
+            await self._burner.stopService()
+        seconds = core.settings.timeouts.upgrade
+        if self._workers is not None:
+            await self._workers.retire(seconds)
+        await wind_down(core, sites, self._reactor, seconds, lambda: self._stopping)
+        if not self._stopping:
+            self._drains_for = 0.0  # they have had their time
+            self._reactor.stop()
 
     # --- stopping -------------------------------------------------------------------------
 
@@ -183,6 +316,7 @@ class Daemon(Service):
     async def _stop(self) -> None:
         core = self.core
         self._stopping = core.plane.draining = True
+        self._start.notifier.stopping()
         if self._management is not None:
             self._management.drain()
         core.serving.stop()
@@ -190,7 +324,10 @@ class Daemon(Service):
         for introspection in core.introspecting.services:
             if introspection.running:
                 await introspection.stopService()
-        await self._drain()
+        if self._workers is not None:
+            await self._workers.stop(core.settings.timeouts.drain)
+        seconds = core.settings.timeouts.drain if self._drains_for is None else self._drains_for
+        await drain(core, self._reactor, seconds)
         self._upkeep.stop()
         core.state.stop()
         if core.metering is not None:
@@ -208,34 +345,3 @@ class Daemon(Service):
         log.info("gatekeeper has stopped")
         # twistd dies by the signal that stopped it. A clean stop is a success: status 0.
         self._reactor._exitSignal = None
-
-    async def _drain(self) -> None:
-        """Wait for what runs, then cut it."""
-        core = self.core
-        empty: Deferred[None] = Deferred()
-
-        def done() -> None:
-            if not empty.called:
-                empty.callback(None)
-
-        if len(core.connections):
-            log.info("Draining {count} connections", count=len(core.connections))
-        timer = self._reactor.callLater(core.settings.timeouts.drain, done)
-        core.connections.drain(done)
-        await empty
-        if timer.active():
-            timer.cancel()
-        for exchange in list(core.plane.live):
-            exchange.cut("shutdown")
-        for connection in list(core.connections.open):
-            connection.transport.abortConnection()
-
-
-def _settle_memory() -> None:
-    """Keep the garbage collector from looking at what stays: a tenth of each request's time.
-
-    An exchange leaves no cycles, so a rarer look finds what little there is.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)

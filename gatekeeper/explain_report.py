@@ -14,6 +14,7 @@ from gatekeeper.auth.interfaces import Abstain, Deny, Grant, Unavailable
 from gatekeeper.config.values import parse_upstream
 from gatekeeper.doors import Request
 from gatekeeper.explain import Explained, Explanation, Step
+from gatekeeper.explain_limits import in_words, limits_of
 from gatekeeper.http.target import Authority
 from gatekeeper.net.dialing import destination
 from gatekeeper.terminal import printable
@@ -47,6 +48,7 @@ def describe(explanation: Explanation) -> Report:
         "checkers": [{"checker": step.checker, **_said(step)} for step in explanation.steps],
         "access": _access(explanation),
         "opened": _opened(explanation),
+        "limits": _limits(explanation),
         "answer": _answer(explanation),
     }
 
@@ -172,6 +174,14 @@ def _opened(explanation: Explanation) -> Report | None:
     }
 
 
+def _limits(explanation: Explanation) -> list[Report]:
+    """Those that it runs into where it passes; how much of them is left only the daemon knows."""
+    seller = explanation.service or explanation.choice.listener
+    if explanation.exchange is None or explanation.refusal is not None:
+        return []
+    return limits_of(seller, explanation.exchange.grant.user)
+
+
 def _answer(explanation: Explanation) -> Report:
     refusal, exchange = explanation.refusal, explanation.exchange
     if refusal is not None:
@@ -251,6 +261,7 @@ def _lines(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if report["opened"] is not None:
         origin = report["opened"].get("origin")
         yield "opened", "no URL of the grant's" if origin is None else f"leads to {origin}"
+    yield from in_words(report["limits"])
     yield "answer", _answer_in_words(report["answer"])
     for challenge in report["answer"].get("challenges", ()):
         yield "challenge", challenge

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from socket import socket
 from typing import NamedTuple
 
@@ -50,6 +50,11 @@ class Introspecting:
         self._own = own
         self._inherited = inherited
         self.answering: dict[str, Answering] = {}
+
+    def sockets(self) -> Iterator[tuple[str, socket]]:
+        """All that listen, with their addresses as the configuration has them."""
+        for answering in self.answering.values():
+            yield answering.settings.bind, answering.socket
 
     def prepare(
         self,

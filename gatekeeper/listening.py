@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -82,6 +82,8 @@ class Listening:
 
     :param own: is told what we listen on.
     :param inherited: sockets that listened before we began.
+    :param accepts: whether connections are accepted here; else that is for others to do, who have
+        the same sockets.
     """
 
     def __init__(
@@ -93,7 +95,10 @@ class Listening:
         loop: asyncio.AbstractEventLoop,
         own: OwnAddresses,
         inherited: Inherited = NOTHING,
+        *,
+        accepts: bool = True,
     ) -> None:
+        self._accepts = accepts
         self._state_dir = state_dir
         self._assembly = assembly
         self._plane = plane
@@ -134,6 +139,8 @@ class Listening:
 
     async def start(self, listener: Listener) -> None:
         """Accept connections."""
+        if not self._accepts:
+            return
         await listener.start(self._loop)
         log.info(
             "{role} {name} listens on {address}",
@@ -152,6 +159,11 @@ class Listening:
         self._starting.pop(listener, None)
         if not starting.cancelled() and (error := starting.exception()) is not None:
             log.error("{listener} cannot accept: {error}", listener=repr(listener), error=error)
+
+    def sockets(self) -> Iterator[tuple[str, socket.socket]]:
+        """All that listen, with their addresses as the configuration has them."""
+        for opened in self.opened.values():
+            yield opened.settings.bind, opened.socket
 
     # --- closing --------------------------------------------------------------------------
 

@@ -14,8 +14,10 @@ from gatekeeper.store.state import Revocation
 log = Logger()
 
 
-def remember_revocations(state: State, path: Path, now: float) -> None:
+def remember_revocations(state: State, path: Path, now: float, *, writes: bool = True) -> None:
     """Keep the revocations of ``state`` in a file, too, and let it begin with those in there.
+
+    Where another process does so for all, nothing ``writes`` here.
 
     :raises ConfigurationError: the file cannot be used.
     """
@@ -41,4 +43,5 @@ def remember_revocations(state: State, path: Path, now: float) -> None:
                 why=error.strerror,
             )
 
-    state.on_change(changed)
+    if writes:
+        state.on_change(changed)

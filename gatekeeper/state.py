@@ -1,16 +1,18 @@
 """What operators have made, as this process knows it: a copy in memory of what the store holds.
 
 Everything that answers requests asks the copy. What changes it goes into the store first, and is
-then told to all who listen; what another process has changed is noticed within a second or so.
+then told to all who listen. What another process has changed is read as soon as the store tells of
+it. Where the store cannot, or is out of reach, it is looked for every second.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred, DeferredLock, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -26,6 +28,7 @@ from gatekeeper.store.state import (
     AuditEntry,
     Change,
     IState,
+    IStateWatch,
     Remove,
     Revocation,
     Snapshot,
@@ -39,7 +42,7 @@ from gatekeeper.store.state import (
 
 log = Logger()
 
-#: Seconds between two looks whether another process has changed something.
+#: Seconds between two looks whether another process has changed something that nobody tells of.
 INTERVAL: Final = 1.0
 
 K = TypeVar("K")
@@ -210,6 +213,10 @@ class State:
         self.view = _EMPTY
         self.loaded = False
         self._lock = DeferredLock()
+        self._watch: IStateWatch | None = None
+        self._newest = 0.0  # the newest version that we were told of; infinite: any
+        self._catching_up = False
+        self._stopped = False
         self._listeners: list[Callable[[Difference], object]] = []
         self._polling = LoopingCall(self._poll)
         self._polling.clock = clock
@@ -253,13 +260,24 @@ class State:
 
     # --- life -----------------------------------------------------------------------------
 
+    @property
+    def listening(self) -> bool | None:
+        """Whether the store tells of changes as they are made; ``None``: it is one that cannot."""
+        return None if self._watch is None else self._watch.listening
+
     def start(self) -> Deferred[None]:
         """Begin to read the store, over and over; fires after the first attempt."""
+        if self._stopped:
+            return succeed(None)
+        self._watch = self._store.watch_state(self._told)
         self._polling.start(self._interval)
         return self._first
 
     def stop(self) -> Deferred[None]:
         """Read no more; fires when nothing is under way."""
+        self._stopped = True
+        if self._watch is not None:
+            self._watch.stop()
         if self._polling.running:
             self._polling.stop()
         return self._lock.run(lambda: None)
@@ -283,25 +301,52 @@ class State:
         """
         return self._alone(lambda: self._change(changes, entry))
 
+    def undisturbed(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Deferred[T]:
+        """Do something during which nothing changes here."""
+        return self._alone(work)
+
+    def settled(self) -> Deferred[None]:
+        """Wait until nothing is being read or changed."""
+        return self._lock.run(lambda: None)
+
     # --- how ------------------------------------------------------------------------------
 
     def _alone(self, work: Callable[[], Any]) -> Deferred[Any]:
         return self._lock.run(lambda: Deferred.fromCoroutine(work()))
 
     async def _poll(self) -> None:
-        """Never fails: it is asked again."""
+        """Look, unless we know of everything. Never fails."""
+        if not self.listening or self._away or not self.loaded:
+            await self._alone(self._look)
+        if not self._first.called:
+            self._first.callback(None)
+
+    def _told(self, version: int | None) -> None:
+        """The store has this version, or nobody knows which; what is told at once is read once."""
+        self._newest = max(self._newest, math.inf if version is None else version)
+        if self._newest > self.view.version and not self._catching_up:
+            self._catching_up = True
+            self._alone(self._catch_up)
+
+    async def _catch_up(self) -> None:
+        self._catching_up = False  # what is told from now on, this may have missed
+        newest, self._newest = self._newest, 0
+        if newest > self.view.version:  # else it was a change of our own
+            await self._look()
+
+    async def _look(self) -> None:
+        """Read what has changed. Never fails: it is tried again."""
         try:
-            await self.load()
+            await self._refresh()
         except (StoreError, ConfigurationError) as error:
             if not self._away and self._polling.running:
                 log.error("What operators have made cannot be read: {error}", error=error)
             self._away = True
         except Exception:
             log.failure("What operators have made could not be taken over")
+            self._away = True
         else:
             self._away = False
-        if not self._first.called:
-            self._first.callback(None)
 
     async def _refresh(self) -> None:
         if self.loaded and await self._store.state_version() == self.view.version:

@@ -17,6 +17,7 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from gatekeeper.errors import ConfigurationError
+from gatekeeper.process.start import Start
 
 if TYPE_CHECKING:
     from gatekeeper.config.model import Settings
@@ -30,9 +31,15 @@ class Options(usage.Options):
         ["config", "c", "/etc/gatekeeper/gatekeeper.toml", "The configuration file."]
     ]
 
+    parent: usage.Options | None = None  # twistd's, which sets this
+
     def __init__(self) -> None:
         install_reactor()
         super().__init__()  # type: ignore[no-untyped-call]
+
+    def postOptions(self) -> None:
+        """All is read: find out how we were started, before twistd looks at the pid file."""
+        self.start = Start.here({} if self.parent is None else self.parent)
 
 
 def install_reactor() -> None:
@@ -82,7 +89,7 @@ def makeService(options: Options) -> IService:
     try:
         settings = prepare(load(options["config"], checker_types()), _echo)
         loop: asyncio.AbstractEventLoop = reactor._asyncioEventloop  # type: ignore[attr-defined]
-        return Daemon(settings, reactor, loop, read)
+        return Daemon(settings, reactor, loop, read, options.start)
     except ConfigurationError as error:
         fail(str(error))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -13,22 +13,16 @@ from gatekeeper.auth.interfaces import IReadiness
 from gatekeeper.config.values import unix_path
 from gatekeeper.core import Core
 from gatekeeper.golem.definitions import Definition
-from gatekeeper.management.dashboard.numbers import Numbers
+from gatekeeper.insight import Insight
 from gatekeeper.management.dashboard.root import Parts
 from gatekeeper.management.gate import Gate
 from gatekeeper.management.health import Check
 from gatekeeper.management.keyvals import Keyvals
+from gatekeeper.management.live import DataPlane
 from gatekeeper.management.metrics import MetricsPage
 from gatekeeper.management.service import ManagementService, management_service
 from gatekeeper.management.token import open_operator_token
 from gatekeeper.management.wiring import manage
-from gatekeeper.metrics.registry import (
-    chain_stats,
-    make_registry,
-    register_traffic,
-    request_stats,
-)
-from gatekeeper.metrics.usage import UsageCollector
 from gatekeeper.net.inherited import NOTHING, Inherited
 
 if TYPE_CHECKING:
@@ -37,11 +31,22 @@ if TYPE_CHECKING:
 log = Logger()
 
 
+class Workers(Protocol):
+    """Other processes that serve requests, see :class:`gatekeeper.process.workers.Workers`."""
+
+    def data_plane(self, insight: Insight) -> DataPlane:
+        """What is seen of all of them, and of our own core."""
+
+    def problem(self) -> Deferred[str | None]:
+        """What is wrong with them, for readiness; ``None``: nothing."""
+
+
 class Wiring:
     """See the module. ``service`` is the management's listener, ``None``: there is none.
 
     :param reload: reads the configuration again; gives the keys that need a restart.
     :param stop: begins to stop the daemon.
+    :param workers: who serve requests in place of the core; ``None``: it does itself.
     :raises ConfigurationError: the management's address cannot be had.
     """
 
@@ -52,9 +57,12 @@ class Wiring:
         reload: Callable[[], Awaitable[Sequence[str]]],
         stop: Callable[[], object],
         inherited: Inherited = NOTHING,
+        workers: Workers | None = None,
     ) -> None:
         self._core = core
-        self._registry = make_registry(core.lateness)
+        self._workers = workers
+        self._insight = Insight(core)
+        self._plane: DataPlane = workers.data_plane(self._insight) if workers else self._insight
         self.service = self._bind(inherited)
         if self.service is not None:
             if self.service.file is None:
@@ -64,16 +72,15 @@ class Wiring:
                 readiness=self.service.readiness,
                 state=core.state,
                 store=core.store,
-                plane=core.plane,
+                plane=self._plane,
                 metering=core.metering,
-                connections=core.connections,
                 listeners=core.where,
                 reload=reload,
                 stop=stop,
                 clock=reactor,
-                upstreams=core.assembly.upstream_states,
+                selling=core.selling,
+                zones=core.checkers.zones,
             )
-        self._register()
 
     def reconfigured(self, definitions: dict[str, Definition]) -> None:
         """The core has other settings now, and these definitions of ``services_dir``."""
@@ -87,7 +94,7 @@ class Wiring:
 
     def show(self, collector: Collector) -> None:
         """Show more numbers."""
-        self._registry.register(collector)
+        self._insight.registry.register(collector)
 
     def _bind(self, inherited: Inherited) -> ManagementService | None:
         settings = self._core.settings
@@ -104,13 +111,13 @@ class Wiring:
             management.bind,
             dict(self._checks()),
             Keyvals(self._core.checkers.zones, token),
-            MetricsPage(self._registry, token if management.metrics == "token" else None),
+            MetricsPage(self._plane, token if management.metrics == "token" else None),
             gate,
             socket_mode=management.socket_mode,
             inherited=inherited,
         )
         if not is_socket:  # which no browser opens
-            service.dashboard = Parts(gate, token, self._numbers())
+            service.dashboard = Parts(gate, token, self._plane)
         return service
 
     # --- readiness ------------------------------------------------------------------------
@@ -120,6 +127,8 @@ class Wiring:
         yield "store", self._store_problem
         if core.metering is not None:
             yield "usage", core.metering.problem
+        if self._workers is not None:
+            yield "workers", self._workers.problem
         for checker in core.checkers.by_name.values():
             readiness = IReadiness(checker, None)
             if readiness is not None:
@@ -135,32 +144,3 @@ class Wiring:
     def _store_away(self, failure: Failure) -> str:
         log.warn("The store does not answer: {error}", error=failure.getErrorMessage())
         return "the store does not answer; see the log"
-
-    # --- numbers --------------------------------------------------------------------------
-
-    def _numbers(self) -> Numbers:
-        core = self._core
-        return Numbers(
-            lambda: request_stats(core.assembly, core.listening.listeners),
-            lambda: chain_stats(core.assembly, core.introspecting.services),
-            core.plane.live,
-            core.checkers.zones.keys(),
-            core.plane.wall_clock,
-        )
-
-    def _register(self) -> None:
-        core = self._core
-        register_traffic(
-            self._registry,
-            plane=core.plane,
-            assembly=core.assembly,
-            listeners=core.listening.listeners,
-            connections=core.connections,
-            introspection=core.introspecting.services,
-            cache=core.cache,
-            zones=core.checkers.zones,
-        )
-        if core.metering is not None:
-            limit = core.settings.usage.journal_size
-            journal, flusher = core.metering.journal, core.metering.flusher
-            self._registry.register(UsageCollector(journal, limit, flusher))

@@ -24,7 +24,6 @@ ROOT = Path(__file__).resolve().parents[1]
 #: Seconds that anything may take before a test gives up. Nothing waits so long when all is well.
 PATIENCE = 30.0
 
-_TWISTD = "from twisted.scripts.twistd import run; run()"
 _PLACEHOLDER = re.compile(r"@([a-z_0-9]+)@")
 
 
@@ -52,12 +51,14 @@ class Daemon:
 
     In ``configuration`` (TOML) ``@NAME@`` stands for an address with a free port, the same wherever
     the name is the same; ``ports`` are those that are known. ``wrapper`` is a command that the
-    daemon's follows, and that becomes it; ``environment`` is added to its own. As a context manager
-    it is started, and stopped with all that :meth:`stop` checks.
+    daemon's follows, and that becomes it; ``environment`` is added to its own, ``inherits`` are
+    descriptors that it gets. As a context manager it is started, and stopped with all that
+    :meth:`stop` checks.
     """
 
-    #: What ``twistd`` is to run.
+    #: What ``twistd`` is to run, and what runs ``twistd``.
     service = "gatekeeper"
+    program = "from twisted.scripts.twistd import run; run()"
 
     def __init__(
         self,
@@ -74,6 +75,7 @@ class Daemon:
         self.ports = dict(ports or {})
         self.wrapper = wrapper
         self.environment = dict(environment)
+        self.inherits: Sequence[int] = ()
         directory.mkdir(parents=True, exist_ok=True)
         self.config_file = directory / "gatekeeper.toml"
         self.pid_file = directory / "twistd.pid"
@@ -128,7 +130,7 @@ class Daemon:
 
     def spawn(self, *options: str) -> subprocess.Popen[bytes]:
         """Begin to start it: ``twistd`` with ``options`` of its own."""
-        command = [*self.wrapper, sys.executable, "-c", _TWISTD, f"--pidfile={self.pid_file}"]
+        command = [*self.wrapper, sys.executable, "-c", self.program, f"--pidfile={self.pid_file}"]
         command += [f"--logfile={self.log_file}"] if self.daemonized else ["--nodaemon"]
         command += [*options, self.service, "--config", str(self.config_file)]
         self.process = subprocess.Popen(
@@ -140,6 +142,7 @@ class Daemon:
                 "PYTHONFAULTHANDLER": "1",
                 **self.environment,
             },
+            pass_fds=self.inherits,
             stdin=subprocess.DEVNULL,
             stdout=(self.directory / "stdout").open("wb"),
             stderr=(self.directory / "stderr").open("wb"),

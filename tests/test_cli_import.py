@@ -101,10 +101,10 @@ def test_cyphernode_with_files_by_name(cyphernode: Path, tmp_path: Path) -> None
 
 def test_nevermined_with_the_secrets_in_the_environment(output: Path, tmp_path: Path) -> None:
     source = tmp_path / "the.env"
-    source.write_text(f"JWT_SECRET_PHRASE={PHRASE}\nPG_PASSWORD=db-s3cret\nNETWORK_ID=1\n")
+    source.write_text(f"JWT_SECRET_PHRASE={PHRASE}\nPG_PASSWORD=db-s3cret\nOTEL_SERVICE_NAME=x\n")
     result = invoke("nevermined", "--env", source, "--output", output)
     assert result.exit_code == 3
-    assert "\n  NETWORK_ID: not carried over yet: " in result.stderr
+    assert "\n  OTEL_SERVICE_NAME: gatekeeper pushes no metrics" in result.stderr
     assert "PGPASSWORD" in result.stderr
     assert "check-config" not in result.stderr
     for told in (result.stderr, result.stdout, output.read_text()):

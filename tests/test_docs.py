@@ -163,11 +163,12 @@ def test_a_command_is_one(words: list[str]) -> None:
     "words", [words for words in COMMANDS if words[0] == "twistd"], ids=" ".join
 )
 def test_options_of_twistd(words: list[str]) -> None:
-    place = words.index("gatekeeper") if "gatekeeper" in words else len(words)
-    ours = {name for parameter in Options.optParameters for name in parameter[:2]}
+    ours = ("gatekeeper", "gatekeeper-burner")
+    place = next((i for i, word in enumerate(words) if word in ours), len(words))
+    of_ours = {name for parameter in Options.optParameters for name in parameter[:2]}
     for known, given in (
         (set(ServerOptions().synonyms), words[1:place]),
-        (ours, words[place + 1 :]),
+        (of_ours, words[place + 1 :]),
     ):
         options = [word.lstrip("-").partition("=")[0] for word in given if word.startswith("-")]
         assert set(options) <= known

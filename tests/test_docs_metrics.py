@@ -26,6 +26,8 @@ SECTIONS = (
     "Who may pass",
     "Upstreams",
     "Usage",
+    "Burning credits",
+    "Workers",
     "The process",
 )
 RULES: list[dict[str, Any]] = [

@@ -108,6 +108,28 @@ def test_only_metrics_import_the_library_of_metrics() -> None:
     )
 
 
+def test_the_chains_libraries_are_only_loaded_to_sign() -> None:
+    """They take most of a second and 30 MB, and one of them lets calls nest until the stack ends.
+
+    So they are imported inside functions of the one module that has the key.
+    """
+
+    def is_one(name: str) -> bool:
+        return name.startswith(("eth_", "web3", "py_ecc", "hexbytes"))
+
+    found = {
+        module: [
+            node
+            for node in ast.walk(ast.parse(path.read_text()))
+            if (isinstance(node, ast.Import) and any(is_one(each.name) for each in node.names))
+            or (isinstance(node, ast.ImportFrom) and is_one(node.module or ""))
+        ]
+        for module, path in MODULES.items()
+    }
+    assert {module for module, nodes in found.items() if nodes} == {"gatekeeper.credits.signing"}
+    assert all(node.col_offset for node in found["gatekeeper.credits.signing"])
+
+
 def test_nobody_imports_the_reactor() -> None:
     """It is installed by ``gatekeeper.tap``; only what is imported later may ask for it."""
     found = [name for name, path in MODULES.items() if "twisted.internet.reactor" in imports(path)]

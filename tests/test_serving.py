@@ -129,7 +129,9 @@ def test_an_address_is_open_while_a_service_has_it(
     assert (listens(port), listening.listeners, own.at(port)) == (False, [], [])
 
 
-def test_what_runs_on_a_closed_address_may_end(world: World, serving: Serving, listening: Listening) -> None:
+def test_what_runs_on_a_closed_address_may_end(
+    world: World, serving: Serving, listening: Listening
+) -> None:
     serving.apply(named(golem("a", free_port())))
     door = listening.listeners[0].door
     running, idle = (
@@ -228,7 +230,9 @@ def test_checkers_that_only_a_stored_service_names_are_made(serving: Serving, wo
     assert "null://" in world.assembly._checkers
 
 
-def test_a_certificate_that_changes_opens_the_address_anew(serving: Serving, listening: Listening) -> None:
+def test_a_certificate_that_changes_opens_the_address_anew(
+    serving: Serving, listening: Listening
+) -> None:
     port = free_port()
     serving.apply(named(golem("a", port)))
     (before,) = listening.listeners

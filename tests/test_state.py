@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
@@ -37,11 +37,28 @@ REVOKED = Revocation("aa", 9.0, 1.0)
 ENTRY = AuditEntry(2.0, "token", "here", "test", "acme")
 
 
+class FakeWatch:
+    """Tells what a test says."""
+
+    def __init__(self, changed: Callable[[int | None], object]) -> None:
+        self.tell = changed
+        self.listening = False
+        self.stopped = False
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
 class FakeStore:
-    """A store in memory. ``away``: it cannot be reached. ``held``: what is asked for waits."""
+    """A store in memory. ``away``: it cannot be reached. ``held``: what is asked for waits.
+
+    ``tells``: it can be watched; ``watch`` is who does.
+    """
 
     def __init__(self, view: View) -> None:
         self.view = view
+        self.tells = False
+        self.watch: FakeWatch
         self.away = False
         self.entries: list[AuditEntry] = []
         self.held: list[Deferred[None]] | None = None
@@ -71,6 +88,12 @@ class FakeStore:
             return self.view.version
 
         return self._answer("change").addCallback(change)
+
+    def watch_state(self, changed: Callable[[int | None], object]) -> FakeWatch | None:
+        if not self.tells:
+            return None
+        self.watch = FakeWatch(changed)
+        return self.watch
 
     def audit(
         self, limit: int, before: int | None = None
@@ -315,3 +338,147 @@ def test_stops(state: State, store: FakeStore, clock: Clock) -> None:
     asked = len(store.asked)
     clock.pump([1.0] * 3)
     assert len(store.asked) == asked
+    assert outcome(state.start()) == [None], "it was stopped before it began"
+    clock.pump([1.0] * 3)
+    assert len(store.asked) == asked
+
+
+class Told:
+    """A state whose store tells of changes."""
+
+    def __init__(self, state: State, store: FakeStore, clock: Clock) -> None:
+        store.tells = True
+        state.start()
+        store.watch.listening = True
+        self.state = state
+        self.store = store
+        self.clock = clock
+        self.reads()
+
+    def others_change(self) -> int:
+        """Another process changes something, of which nobody has told yet."""
+        self.store.view = self.store.view.changed([Replace(ALICE._replace(created=self.version))])
+        return self.version
+
+    @property
+    def version(self) -> int:
+        return self.store.view.version
+
+    def reads(self) -> list[str]:
+        """What was asked of the store since the last time."""
+        asked, self.store.asked = self.store.asked, []
+        return asked
+
+
+@pytest.fixture
+def house(state: State, store: FakeStore, clock: Clock) -> Told:
+    return Told(state, store, clock)
+
+
+def test_is_told_of_a_change(house: Told) -> None:
+    assert house.state.listening
+    house.store.watch.tell(house.others_change())
+    assert house.state.view.version == house.version
+    assert house.state.users["acme", "alice"].created == house.version - 1
+
+
+def test_does_not_look_while_it_is_told(house: Told) -> None:
+    house.clock.pump([1.0] * 20)
+    assert house.reads() == []
+
+
+def test_looks_every_second_while_it_is_not_told(house: Told) -> None:
+    house.store.watch.listening = False
+    house.others_change()
+    house.clock.pump([1.0] * 3)
+    assert house.state.view.version == house.version
+    assert house.reads() == ["version", "snapshot", "version", "version"]
+    house.store.watch.listening = True
+    house.clock.pump([1.0] * 3)
+    assert house.reads() == []
+
+
+def test_what_it_knows_is_not_read(house: Told) -> None:
+    house.store.watch.tell(house.version)
+    house.store.watch.tell(house.version - 1)
+    assert house.reads() == []
+
+
+def test_looks_when_any_change_may_have_been_missed(house: Told) -> None:
+    house.store.watch.tell(None)
+    assert house.reads() == ["version"]
+    house.others_change()
+    house.store.watch.tell(None)
+    assert house.state.view.version == house.version
+
+
+def test_an_older_copy_of_the_store_is_noticed(house: Told) -> None:
+    house.store.view = View.of(Snapshot(1))  # from a backup
+    house.store.watch.tell(None)
+    assert (house.state.view.version, dict(house.state.users)) == (1, {})
+
+
+def test_many_changes_are_read_once(house: Told) -> None:
+    house.store.held = []
+    for _ in range(10):
+        house.store.watch.tell(house.others_change())
+    assert house.reads() == ["version"]
+    house.store.held.pop().callback(None)
+    house.store.held.pop().callback(None)
+    assert house.reads() == ["snapshot"]
+    assert house.state.view.version == house.version
+
+
+def test_a_change_during_a_read_is_not_missed(house: Told) -> None:
+    house.store.held = []
+    house.store.watch.tell(house.others_change())
+    house.store.held.pop().callback(None)
+    house.reads()
+    for _ in range(10):  # The snapshot is of the moment before.
+        house.store.watch.tell(house.others_change())
+    house.store.held.pop().callback(None)
+    assert house.state.view.version == house.version - 10
+    assert house.reads() == ["version"]
+    house.store.held.pop().callback(None)
+    house.store.held.pop().callback(None)
+    assert house.state.view.version == house.version
+    assert not house.store.held
+
+
+def test_what_it_changes_itself_is_not_read(house: Told) -> None:
+    house.store.held = []
+    changing = house.state.change([Remove(ALICE)], ENTRY)
+    house.store.held.pop().callback(None)
+    house.store.watch.tell(house.version + 1)  # sooner than the answer is here
+    house.store.held.pop().callback(None)
+    house.store.watch.tell(house.version)  # and later
+    assert outcome(changing) == [house.version]
+    assert house.reads() == ["version", "change"]
+
+
+def test_what_could_not_be_read_is_read_a_second_later(house: Told, told: list[Difference]) -> None:
+    house.store.away = True
+    house.store.watch.tell(house.others_change())
+    assert house.state.view.version == house.version - 1
+    house.clock.advance(1.0)
+    house.store.away = False
+    house.clock.advance(1.0)
+    assert house.state.view.version == house.version
+    house.reads()
+    house.clock.pump([1.0] * 3)
+    assert house.reads() == []
+
+
+def test_a_fault_in_reading_is_no_reason_to_stop(
+    house: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(View, "of", lambda _: 1 / 0)
+    house.store.watch.tell(house.others_change())
+    monkeypatch.undo()
+    house.clock.advance(1.0)
+    assert house.state.view.version == house.version
+
+
+def test_stops_to_be_told(house: Told) -> None:
+    house.state.stop()
+    assert house.store.watch.stopped

@@ -51,8 +51,8 @@ class Chain:
         out.
 
     ``public`` tells whether there is no checker at all: the credential field is not ours then.
-    ``challenges`` are those of all checkers, one per scheme. ``checkers`` and ``scope`` are what was
-    given.
+    ``challenges`` are those of all checkers, one per scheme. ``checkers`` and ``scope`` are what
+    was given.
     """
 
     log = Logger()

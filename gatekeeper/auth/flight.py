@@ -25,6 +25,10 @@ class SingleFlight(Generic[K, T]):
     def __len__(self) -> int:
         return len(self._flights)
 
+    def __contains__(self, key: object) -> bool:
+        """Whether the question is open."""
+        return key in self._flights
+
     def join(self, key: K) -> Deferred[T] | None:
         """Wait for the open question ``key``; None where there is none."""
         waiting = self._flights.get(key)

@@ -75,6 +75,7 @@ class HttpClient:
     :param ca_file: the authorities that an https server is verified with (None: the system's).
     :param at_once: requests at the same time; ``waiting`` more wait in a fair order.
     :param secret_path: the URL's path is a secret: the log shows which server it is, no more.
+    :param silent: nothing is logged: who asks does that.
     :param reactor: for tests.
     :raises ConfigurationError: ``ca_file`` cannot be used; the path is ``ca_file``.
     """
@@ -91,6 +92,7 @@ class HttpClient:
         at_once: int = 16,
         waiting: int = 256,
         secret_path: bool = False,
+        silent: bool = False,
         reactor: Any = None,
     ) -> None:
         self._name = name
@@ -103,7 +105,7 @@ class HttpClient:
         self._reactor = reactor
         self._pool: HTTPConnectionPool | None = None
         self._treq: HTTPClient | None = None
-        self._quiet_until = -inf
+        self._quiet_until = inf if silent else -inf
 
     def __repr__(self) -> str:
         return f"<HttpClient of {self._name}>"
@@ -124,7 +126,8 @@ class HttpClient:
         address of whoever the request is for. The request must do no harm when it is repeated:
         it is sent again once where a kept connection had gone stale.
 
-        The Deferred fails with :class:`HttpError`, and that is logged, once in a while.
+        The Deferred fails with :class:`HttpError`, and that is logged, once in a while (unless we
+        are ``silent``).
         """
         self._reactor = self._reactor or _the_reactor()
 

@@ -191,5 +191,11 @@ async def _asked(command: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs:
         raise TokenCacheError(str(error) or type(error).__name__) from error
 
 
+def order(number: str) -> tuple[int, int]:
+    """What a stream's entries are in order of, from the id of one."""
+    time, _, count = number.partition("-")
+    return int(time), int(count or 0)
+
+
 def _milliseconds(seconds: float) -> int:
     return max(1, int(seconds * 1000))

@@ -16,7 +16,7 @@ from typing import Final
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from gatekeeper.auth.redis_commands import Change
+from gatekeeper.auth.redis_commands import Change, order
 from gatekeeper.auth.redis_link import RedisLink
 from gatekeeper.auth.redis_mark import Mark
 from gatekeeper.auth.redis_scripts import Keys
@@ -121,9 +121,14 @@ class RedisCopy:
 
     def follow(self, changes: Sequence[Change]) -> None:
         """See :class:`Follower`."""
+        if not changes:
+            return
         learnt: list[tuple[str, float | None]] = []
         try:
-            for self.last, fields in changes:
+            for number, fields in changes:
+                if order(number) <= order(self.last):
+                    continue
+                self.last = number
                 if int(fields["n"]) != self._mark.change + 1:
                     raise ValueError("a change is missing")
                 if "revoked" in fields:

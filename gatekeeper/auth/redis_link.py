@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from functools import partial
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from twisted.logger import Logger
 
-from gatekeeper.auth.redis_commands import Change, Found, RedisCommands
+from gatekeeper.auth.redis_commands import Change, Found, RedisCommands, order
 from gatekeeper.auth.redis_scripts import Keys
 from gatekeeper.auth.token_cache import TokenCacheError
 
@@ -44,7 +44,10 @@ class Follower(Protocol):
         """
 
     def follow(self, changes: Sequence[Change]) -> None:
-        """Take over what was changed, in order; it is not caught up any more if one is missing."""
+        """Take over what was changed, in order; some of it may be known.
+
+        If a change is missing, it is not caught up any more.
+        """
 
     def compare(self, history: str, change: int) -> None:
         """See whether it stands where Redis does; it is not caught up any more if it does not."""
@@ -80,21 +83,21 @@ class RedisLink:
         """Let this zone catch up, and from then on follow. To be called when the loop runs."""
         self._followers.append(follower)
         if self._task is None:
+            self.problem = _NOT_YET
             self.commands = self._make()
             self._slots = asyncio.Semaphore(_AT_ONCE)
             self._task = asyncio.ensure_future(self._run())
 
-    async def stop(self, follower: Follower) -> None:
-        """Serve this zone no more; with the last one the link ends."""
+    def stop(self, follower: Follower) -> Coroutine[Any, Any, None]:
+        """Serve this zone no more; with the last one the link ends, as soon as it can."""
         if follower in self._followers:
             self._followers.remove(follower)
             follower.cut_off()
         if self._followers or self._task is None:
-            return
+            return _nothing()
         task, self._task = self._task, None
         task.cancel()
-        await asyncio.wait([task])
-        await self.commands.close()
+        return _end(task, self.commands)
 
     async def entry(
         self, keys: Keys, what: str, key: str, value: str = "", ttl: float = 0.0, most: int = 0
@@ -109,22 +112,23 @@ class RedisLink:
             return await self.commands.entry(keys, what, key, value, ttl, most)
 
     async def _run(self) -> None:
-        """Never ends by itself: nobody would be told of a revocation then."""
+        """Ends when it is cancelled, for nothing else: nobody would be told then."""
         loop = asyncio.get_running_loop()
         delay = _RETRY
-        while True:
-            began = loop.time()
+        while not _ending():
+            began, problem = loop.time(), _FAULT
             try:
                 await self._follow()
             except asyncio.CancelledError:
-                if self._task is None:
+                if _ending():
                     raise
-                self._lost(_FAULT)
             except TokenCacheError as error:
-                self._lost(str(error))
+                problem = str(error)
             except Exception:
                 self._log.failure("Redis cannot be followed")
-                self._lost(_FAULT)
+            if _ending():  # connecting makes an error of its own of being cancelled
+                return
+            self._lost(problem)
             # One that breaks off again and again is not asked ten times a second.
             lasted = loop.time() - began
             delay = _RETRY if lasted > 2 * _LONGEST_RETRY else min(2 * delay, _LONGEST_RETRY)
@@ -135,21 +139,34 @@ class RedisLink:
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret
 
     async def _follow(self) -> None:
-        while True:
+        while not _ending():
             for follower in list(self._followers):
                 if not follower.caught_up:
                     await follower.catch_up()
+                    if follower not in self._followers:
+                        follower.cut_off()
             self._reached()
-            followers = {each.keys.changes: each for each in self._followers}
-            since = {name: each.last for name, each in followers.items()}
+            followers, since = list(self._followers), self._since()
             changes = await self.commands.changes(since, _BEAT)
-            for name, entries in changes.items():
-                followers[name].follow(entries)
+            for follower in followers:
+                if follower in self._followers:  # it may have been stopped meanwhile
+                    follower.follow(changes.get(follower.keys.changes, ()))
             if not changes:  # somebody may have emptied Redis, which no stream tells
-                zones = list(followers.values())
-                histories = await self.commands.histories([each.keys for each in zones])
-                for zone, (history, change) in zip(zones, histories, strict=True):
-                    zone.compare(history, change)
+                histories = await self.commands.histories([each.keys for each in followers])
+                for follower, (history, change) in zip(followers, histories, strict=True):
+                    if follower in self._followers:
+                        follower.compare(history, change)
+
+    def _since(self) -> dict[str, str]:
+        """The streams, and the last entries that all who follow them know.
+
+        After a change of the configuration there are two of a zone for a while.
+        """
+        since: dict[str, str] = {}
+        for each in self._followers:
+            name = each.keys.changes
+            since[name] = min(each.last, since.get(name, each.last), key=order)
+        return since
 
     def _reached(self) -> None:
         if self.problem is not None:
@@ -166,3 +183,18 @@ class RedisLink:
         self.problem = said
         for follower in list(self._followers):
             follower.cut_off()
+
+
+async def _nothing() -> None:
+    return
+
+
+async def _end(task: asyncio.Task[None], commands: RedisCommands) -> None:
+    await asyncio.wait([task])
+    await commands.close()
+
+
+def _ending() -> bool:
+    """Whether somebody has cancelled the task that runs."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -20,7 +20,6 @@ from gatekeeper.config.checkers import CheckerTypes
 from gatekeeper.config.model import Settings
 from gatekeeper.errors import ConfigurationError, Problem
 
-
 #: Tells chains of one name apart.
 _chains: Final = count()
 

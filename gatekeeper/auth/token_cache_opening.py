@@ -37,8 +37,11 @@ def token_cache_maker(settings: Cache, state_dir: Path) -> Callable[[str, float]
     if settings.ca_file is not None:
         try:
             ssl.create_default_context(cafile=settings.ca_file)
-        except OSError as error:  # what is no certificate included
-            message = f"cannot be used: {error.strerror or 'it has no certificates'}"
+        except ssl.SSLError:
+            problem = Problem("cache.ca_file", "has no certificates in it")
+            raise ConfigurationError([problem]) from None
+        except OSError as error:
+            message = f"cannot be read: {error.strerror}"
             raise ConfigurationError([Problem("cache.ca_file", message)]) from None
     link = RedisLink(settings.url, None if settings.ca_file is None else str(settings.ca_file))
 

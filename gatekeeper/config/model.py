@@ -74,6 +74,12 @@ JsonPaths = Annotated[
         mode="validation",
     ),
 ]
+Workers = Annotated[
+    int | Literal["auto"],
+    BeforeValidator(values.check_workers),
+    Words("number or auto"),
+    WithJsonSchema({"anyOf": [{"type": "integer"}, {"const": "auto"}]}, mode="validation"),
+]
 Amount = Annotated[Decimal, BeforeValidator(values.exact_amount), Words("number")]
 Multiplier = Annotated[
     Decimal, BeforeValidator(values.exact_amount), Field(ge=1, le=100), Words("number")
@@ -243,6 +249,10 @@ class Timeouts(Section):
     drain: Seconds = Field(
         default=30.0, description="Running exchanges, after a stop was asked for."
     )
+    upgrade: Seconds = Field(
+        default=3600.0,
+        description="Running exchanges of a process that another one has followed (SIGUSR2).",
+    )
 
 
 class Pool(Section):
@@ -305,11 +315,13 @@ class ServiceCredits(Section):
     )
     charge: Literal["fixed", "dynamic", "units"] = Field(
         default="fixed",
-        description="`prepaid`: `fixed`, every request costs `amount`; `dynamic`, what the "
-        "upstream says in the field `NVMCreditsConsumed`, else `amount`; `units`, what `meter` "
-        "says.",
+        description="`prepaid`: `fixed`, every request costs `amount`, but for those that the "
+        "upstream answers with `NVMCreditsConsumed: 0`; `dynamic`, what the upstream says in that "
+        "field, else `amount`; `units`, what `meter` says.",
     )
-    amount: Units = Field(default=1, description="`prepaid`: the price of a request.")
+    amount: Units = Field(
+        default=1, description="`prepaid`: the price of a request; not with `units`."
+    )
     minimum: Units | None = Field(
         default=None, description="`prepaid`: the least that is charged, unless it is free."
     )
@@ -654,6 +666,11 @@ class Credits(Section):
     balance_ttl: Seconds = Field(
         default=30.0, description="A balance is believed for so long, less what is used meanwhile."
     )
+    lease_ttl: Seconds = Field(
+        default=3600.0,
+        description="What a process has set aside of accounts is free again for others when it has "
+        "not been heard of for so long.",
+    )
     price_ttl: Seconds = Field(default=300.0, description="Prices are believed for so long.")
     on_chain_outage: Literal["refuse", "admit"] = Field(
         default="refuse",
@@ -751,7 +768,11 @@ class Settings(Section):
     """The whole configuration file."""
 
     state_dir: Path = Field(description="Embedded store, generated certificate, access log.")
-    workers: Literal[1] = Field(default=1, description="Processes. One, for now.")
+    workers: Workers = Field(
+        default=1,
+        description="Processes that serve requests. `auto`: as many as there are CPUs for us. With "
+        "more than one, another process looks after them.",
+    )
     services_dir: Path | None = Field(
         default=None,
         description="Directory of Golem's service definitions (`*.json`, `*.toml`, `*.yaml`). Each "

@@ -10,6 +10,8 @@ from gatekeeper.errors import Problem
 
 #: Keys of ``credits`` that have no meaning where documents say the prices.
 _PREPAID: Final = ("pool", "charge", "amount", "minimum", "maximum", "required")
+#: Those that have none with prices of a kind.
+_MEANINGLESS: Final = {"fixed": ("maximum", "assumed"), "units": ("amount",)}
 
 
 def selling_problems(
@@ -48,9 +50,9 @@ def _contradictions(path: str, sold: ServiceCredits) -> Iterator[Problem]:
         return
     if sold.minimum is not None and sold.maximum is not None and sold.minimum > sold.maximum:
         yield Problem(f"{path}.minimum", "must not be more than `maximum`")
-    for key in ("maximum", "assumed"):
-        if key in sold.model_fields_set and sold.charge == "fixed":
-            yield Problem(f"{path}.{key}", 'has no meaning where charge = "fixed"')
+    for key in _MEANINGLESS.get(sold.charge, ()):
+        if key in sold.model_fields_set:
+            yield Problem(f"{path}.{key}", f'has no meaning where charge = "{sold.charge}"')
 
 
 def _repeated(path: str, kinds: Iterable[tuple[str, str]]) -> Iterator[Problem]:

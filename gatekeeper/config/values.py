@@ -35,6 +35,9 @@ _QUERY = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*")
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
 _AMOUNT = re.compile(r"(?:[0-9]{1,12}|10{12})(?:\.[0-9]{1,15})?(?:e-(?:0[0-9]|1[0-5]))?")
 _MOST_PATHS = 8
+
+#: Processes that serve requests.
+MOST_WORKERS = 64
 _MOST_ITEMS = 64
 
 Item = TypeVar("Item")
@@ -343,6 +346,13 @@ def check_field_name(text: str) -> str:
     if not _FIELD_NAME.fullmatch(text):
         raise ValueError("must be the name of a header field")
     return text
+
+
+def check_workers(value: Any) -> Any:
+    """How many processes: a number, or ``auto``."""
+    if value != "auto" and (type(value) is not int or not 1 <= value <= MOST_WORKERS):
+        raise ValueError(f"must be a number from 1 to {MOST_WORKERS}, or `auto`")
+    return value
 
 
 def one_or_more(value: Any) -> Any:

@@ -20,7 +20,7 @@ from gatekeeper.errors import Refusal
 from gatekeeper.usage.records import Spent
 
 #: What each limit needs to know may be found out so often for one request.
-_ATTEMPTS: Final = 3
+_ATTEMPTS: Final = 5
 
 _PRICE_FIELD: Final = b"nvmcreditsconsumed:"
 _RETRY: Final = ((b"retry-after", b"1"),)

@@ -7,7 +7,7 @@ from typing import Final
 
 from twisted.logger import Logger
 
-from gatekeeper.credits.accounts import Answer, OutageError, UnreadableError
+from gatekeeper.credits.accounts import Answer, AwayError, OutageError, UnreadableError
 from gatekeeper.credits.chain import Chain
 from gatekeeper.credits.rpc import ChainError, RefusedError, RevertedError, UnreachableError
 from gatekeeper.errors import StoreError
@@ -52,24 +52,39 @@ class Balances:
         try:
             kept = await self._store.read_accounts(accounts)
         except StoreError as error:
-            raise self._note(_STORE, UnreadableError(f"{_STORE}: {error}")) from None
-        self._clear(_STORE)
+            raise self.store_is_away(error) from None
+        self.store_is_back()
         # In the store is all that there is but for balances on a chain, which are asked for now.
-        answers: list[Answer] = [(each.granted, each.spent) for each in kept]
+        chained = [account for account in accounts if account.is_on_chain]
+        balances = iter(await self.on_chain(chained))
+        answers: list[Answer] = []
+        for account, (granted, spent) in zip(accounts, kept, strict=True):
+            balance = next(balances) if account.is_on_chain else granted
+            answers.append(balance if isinstance(balance, UnreadableError) else (balance, spent))
+        return answers
+
+    async def on_chain(self, accounts: Sequence[Account]) -> list[int | UnreadableError]:
+        """The balances of accounts that are all on a chain."""
+        found: list[int | UnreadableError] = [0] * len(accounts)
         places: dict[str, list[int]] = {}
         for number, account in enumerate(accounts):
-            if account.is_on_chain:
-                places.setdefault(account.source, []).append(number)
+            places.setdefault(account.source, []).append(number)
         for contract, numbers in places.items():
             holders = [(accounts[each].holder, int(accounts[each].name)) for each in numbers]
             balances = await self._read_contract(contract, holders)
             for number, balance in zip(numbers, balances, strict=True):
-                answers[number] = (
-                    balance
-                    if isinstance(balance, UnreadableError)
-                    else (balance, kept[number].spent)
-                )
-        return answers
+                found[number] = balance
+        return found
+
+    def store_is_away(self, error: StoreError) -> AwayError:
+        """What this means for who asks about accounts. It is logged, unless that has been done."""
+        away = AwayError(f"{_STORE}: {error}")
+        self._note(_STORE, away)
+        return away
+
+    def store_is_back(self) -> None:
+        """It answers."""
+        self._clear(_STORE)
 
     async def _read_contract(
         self, contract: str, holders: Sequence[tuple[str, int]]

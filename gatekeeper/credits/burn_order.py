@@ -10,7 +10,7 @@ from gatekeeper.credits import abi
 from gatekeeper.credits.chain import Chain
 from gatekeeper.credits.fees import gas_limit
 from gatekeeper.credits.grouping import Entry, burnable, fit
-from gatekeeper.credits.rpc import RevertedError
+from gatekeeper.credits.rpc import ContractError
 
 
 class Order(NamedTuple):
@@ -33,7 +33,7 @@ class Orders:
     async def make(self, contract: str, entries: Sequence[Entry]) -> Order | None:
         """Burn what the holders have; ``None``: they have nothing.
 
-        :raises RevertedError: the contract refuses.
+        :raises ContractError: the contract refuses, or is none.
         :raises TooMuchGasError: it needs more gas than is allowed.
         """
         fitted = await self._fitted(contract, entries)
@@ -50,7 +50,7 @@ class Orders:
             fitted = await self._fitted(contract, entries)
             if burnable(fitted):
                 await self._chain.dry_run(self._sender, contract, self.call(fitted))
-        except RevertedError:
+        except ContractError:
             return False
         return True
 

@@ -124,7 +124,7 @@ class Burner:
         except WrongChainError as error:
             report.trouble(Trouble.WRONG_CHAIN, str(error))
         except ChainError as error:
-            report.trouble(_kind(error), str(error))
+            report.trouble(_kind(error), _words(error))
         except Exception:
             report.fault()
         else:
@@ -230,7 +230,7 @@ class Burner:
             except UnreachableError:
                 raise
             except ChainError as error:  # of this contract; others may do better
-                self.report.trouble(_kind(error), str(error), contract)
+                self.report.trouble(_kind(error), _words(error), contract)
             else:
                 back = {each.id for each, has in zip(free, found, strict=True) if has}
                 gone -= back
@@ -288,7 +288,7 @@ class Burner:
         except (StoreError, UnreachableError):
             raise
         except ChainError as error:
-            self.report.trouble(_kind(error), str(error), f"settlement {stored.id}")
+            self.report.trouble(_kind(error), _words(error), f"settlement {stored.id}")
         except Exception:
             self.report.fault(f"settlement {stored.id}")
         return False
@@ -317,3 +317,8 @@ def _kind(error: ChainError) -> Trouble:
     if isinstance(error, UnreachableError):
         return Trouble.UNREACHABLE
     return Trouble.MALFORMED if isinstance(error, MalformedError) else Trouble.REFUSED
+
+
+def _words(error: ChainError) -> str:
+    away = isinstance(error, UnreachableError | MalformedError)
+    return f"the node at credits.rpc_url: {error}" if away else str(error)

@@ -78,6 +78,8 @@ class BurnerService(Service):
 
     ``reached`` is called at each :class:`~gatekeeper.credits.burn_terms.Seam`; ``threads`` is where
     the key is opened.
+
+    :raises ConfigurationError: ``credits.ca_file`` cannot be used.
     """
 
     name = "burner"
@@ -103,18 +105,7 @@ class BurnerService(Service):
         self._reached = reached
         self._threads = threads or ReactorThreads()
         self._terms = terms_of(settings, credits.chain_id)
-        self._chain = Chain(
-            Rpc(
-                credits.rpc_url,
-                HttpClient(
-                    "the chain",
-                    timeout=credits.timeout,
-                    max_body=_LARGEST_ANSWER,
-                    ca_file=credits.ca_file,
-                    secret_path=True,
-                ),
-            )
-        )
+        self._chain = Chain(Rpc(credits.rpc_url, _client(credits)))
         self._burner: Burner | None = None
         self._begun: Deferred[None] = succeed(None)
 
@@ -160,6 +151,21 @@ class BurnerService(Service):
     def problem(self) -> str | None:
         """What is wrong now, for readiness; ``None``: nothing."""
         return self.report.problem
+
+
+def _client(credits: Credits) -> HttpClient:
+    try:
+        return HttpClient(
+            "the chain",
+            timeout=credits.timeout,
+            max_body=_LARGEST_ANSWER,
+            ca_file=credits.ca_file,
+            silent=True,  # what goes wrong is told by the burner
+        )
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            Problem(f"credits.{problem.path}", problem.message) for problem in error.problems
+        ) from None
 
 
 def _secret(value: SecretStr | None) -> str:

@@ -32,7 +32,7 @@ from gatekeeper.credits.ledger import (
     next_step,
     when_refused,
 )
-from gatekeeper.credits.rpc import RevertedError
+from gatekeeper.credits.rpc import ContractError
 from gatekeeper.credits.signing import Signer, Transaction
 from gatekeeper.store.ledger import ISettling, StoredSettlement, StoredTransaction
 
@@ -123,7 +123,7 @@ class Burning:
     ) -> bool:
         try:
             order = await self._orders.make(stored.contract, stored.entries)
-        except RevertedError as error:
+        except ContractError as error:
             return await self._separate(stored, str(error))
         except TooMuchGasError as error:
             return await self._halve(stored, str(error))
@@ -173,8 +173,7 @@ class Burning:
             gas=order.gas,
             fee=fees.max_fee,
         )
-        await self._send(stored, transaction)
-        return True
+        return await self._send(stored, transaction)
 
     async def _send(self, stored: StoredSettlement, transaction: StoredTransaction) -> bool:
         match await self._chain.send(transaction.raw, transaction.hash):
@@ -223,7 +222,7 @@ class Burning:
 
     async def _refused(self, stored: StoredSettlement, reason: str, holders: int) -> bool:
         event = when_refused(stored.settlement.attempts, self._terms.policy)
-        text = f"the burn for {holders} holders in {stored.contract} is {reason}"
+        text = f"the burn for {holders} holders in {stored.contract}: {reason}"
         self._report.trouble(Trouble.REVERTED, text, _name(stored))
         return await self._mark(stored, Mark(event), None, reason)
 

@@ -18,6 +18,7 @@ from gatekeeper.credits.rpc import (
     MalformedError,
     RefusedError,
     Rpc,
+    StrangeContractError,
     read_data,
     read_quantity,
 )
@@ -236,7 +237,10 @@ def _decoded(decode: Callable[[bytes], T], raw: bytes) -> T:
     try:
         return decode(raw)
     except ValueError as error:
-        raise MalformedError(f"the contract's answer is {error}; is it such a contract?") from None
+        text = str(error) if raw else "empty"
+        raise StrangeContractError(
+            f"there is no such contract at this address, where the answer is {text}"
+        ) from None
 
 
 def _hash(value: Any) -> str:

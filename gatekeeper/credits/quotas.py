@@ -80,7 +80,7 @@ class QuotaLimit(Limit):
         seconds = ceil(self._period.end - now)
         if isinstance(reserved, Shortage):
             raise self._refusal(reserved.available, seconds)
-        left = quota.units + (self._accounts.available(account) or 0)
+        left = self._accounts.available(account) or 0
         lines = (self._policy.line, self._policy.limit_line(left, seconds))
         return QuotaHold(self._accounts, account, reserved, lines)
 

@@ -45,7 +45,15 @@ class RefusedError(ChainError):
         return f"the node refused: {self.text} ({self.code})"
 
 
-class RevertedError(ChainError):
+class ContractError(ChainError):
+    """It is the contract, and not the node, for which it cannot be done."""
+
+
+class StrangeContractError(ContractError):
+    """What is at a contract's address is no contract, or of another kind."""
+
+
+class RevertedError(ContractError):
     """The contract said no; ``text`` says why, as far as it told."""
 
     def __init__(self, text: str) -> None:

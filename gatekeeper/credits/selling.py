@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from twisted.internet.interfaces import IReactorTime
+
 from gatekeeper.auth.http_client import HttpClient
 from gatekeeper.auth.metadata import MAX_DOCUMENT
 from gatekeeper.config.model import Credits, Listener, Service, ServiceCredits
@@ -12,24 +14,31 @@ from gatekeeper.credits.accounts import Accounts
 from gatekeeper.credits.admission import Admission, Limit
 from gatekeeper.credits.balances import Balances
 from gatekeeper.credits.chain import Chain
+from gatekeeper.credits.leasing import Leasing
+from gatekeeper.credits.lending import Lending
 from gatekeeper.credits.payments import ChainCredits, PrepaidCredits
 from gatekeeper.credits.price_book import PriceBook
 from gatekeeper.credits.quotas import QuotaLimit
 from gatekeeper.credits.rates import RateLimit
 from gatekeeper.credits.rpc import Rpc
 from gatekeeper.errors import ConfigurationError, Problem
-from gatekeeper.store.ledger import ILedger
+from gatekeeper.store.interface import IStore
 
 #: Of an answer of a chain's node, in bytes.
 _MAX_ANSWER: Final = 4 * 1024 * 1024
+
+#: Of the time after which others free a lease, it is spent for so much: clocks need not agree.
+_LASTS: Final = 0.8
 
 
 class Selling:
     """Makes the :class:`Admission` of routes; all of them draw on the same ``accounts``.
 
+    ``balances`` reads them anew.
+
     :param counted: whether usage is counted; nothing can be sold otherwise.
     :param wall_clock: seconds since the epoch.
-    :param monotonic: seconds of a clock that nobody sets.
+    :param monotonic: seconds of a clock that nobody sets, and that goes on while we sleep.
     :param call_soon: calls a function in the event loop's next turn.
     """
 
@@ -37,7 +46,7 @@ class Selling:
         self,
         settings: Credits,
         counted: bool,
-        ledger: ILedger,
+        store: IStore,
         wall_clock: Callable[[], float],
         monotonic: Callable[[], float],
         call_soon: Callable[[Callable[[], None]], object],
@@ -48,11 +57,11 @@ class Selling:
         self._monotonic = monotonic
         self._chain = _make_chain(settings)
         self._prices = _make_price_book(settings)
+        self.balances = Balances(store, self._chain, settings.chain_id)
+        ttl = settings.balance_ttl
+        self._lending = Lending(store, self.balances, ttl, monotonic)
         self.accounts = Accounts(
-            Balances(ledger, self._chain, settings.chain_id),
-            settings.balance_ttl,
-            monotonic,
-            call_soon,
+            self._lending, ttl, monotonic, call_soon, lasts=_LASTS * settings.lease_ttl
         )
 
     def admission(self, seller: Service | Listener) -> Admission | None:
@@ -65,12 +74,18 @@ class Selling:
                 raise _later(key, "usage.enabled")
         name = seller.name
         limits: list[Limit] = [RateLimit(name, rate, self._monotonic) for rate in seller.rates]
+        units = seller.meter.units if isinstance(seller, Service) else "requests"
         limits += [
-            QuotaLimit(name, quota, self.accounts, self._wall_clock) for quota in seller.quotas
+            QuotaLimit(name, quota, self.accounts, self._wall_clock, units)
+            for quota in seller.quotas
         ]
         if seller.credits is not None:
             limits.append(self._credits(seller.credits))
         return Admission(limits) if limits else None
+
+    def leasing(self, clock: IReactorTime) -> Leasing:
+        """The life of the accounts, for whoever meters."""
+        return Leasing(self.accounts, self._lending, clock, self._settings.lease_ttl)
 
     def close(self) -> None:
         """Keep no connection."""

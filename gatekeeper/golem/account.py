@@ -5,7 +5,7 @@ from __future__ import annotations
 from threading import Lock
 from typing import Any
 
-from gatekeeper.golem.management import ManagementAPI, Refused, Unreachable
+from gatekeeper.management_client import Client, Refused, Unreachable
 
 
 class _User:
@@ -22,7 +22,7 @@ class Account:
     or not at all.
     """
 
-    def __init__(self, api: ManagementAPI, service: str) -> None:
+    def __init__(self, api: Client, service: str) -> None:
         self.api = api
         self.service = service
         self._lock = Lock()
@@ -57,7 +57,7 @@ class Account:
         """
         added = self.api.call(
             "POST",
-            *("services", self.service, "users"),
+            ("services", self.service, "users"),
             body={"username": name, "password": password},
         )
         with self._lock:
@@ -74,7 +74,7 @@ class Account:
             user = self._users.get(name)
         if user is not None:
             self._observe(name, user, 10.0)
-        self.api.call("DELETE", "services", self.service, "users", name)
+        self.api.call("DELETE", ("services", self.service, "users", name))
         with self._lock:
             if user is not None and self._users.get(name) is user:
                 self._settled += self._users.pop(name).requests
@@ -98,7 +98,7 @@ class Account:
     def _observe(self, name: str, user: _User, timeout: float) -> None:
         try:
             stats = self.api.call(
-                "GET", "services", self.service, "users", name, "stats", timeout=timeout
+                "GET", ("services", self.service, "users", name, "stats"), timeout=timeout
             )
             requests = stats["requests"]
         except Refused:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from gatekeeper.errors import GatekeeperError
 from gatekeeper.golem.account import Account
-from gatekeeper.golem.management import Unreachable
+from gatekeeper.management_client import Unreachable
 
 #: Does what was asked for, and gives back what is to be shown.
 Command = Callable[[Account], Any]
@@ -40,11 +40,11 @@ def parse_command(program: str, arguments: Sequence[str]) -> Command:
             _check_user(user)
             return lambda account: account.remove(user)
         case ["user", "list"]:
-            return lambda account: account.api.call("GET", "services", account.service, "users")
+            return lambda account: account.api.call("GET", ("services", account.service, "users"))
         case ["user", "stats", user]:
             _check_user(user)
             return lambda account: account.api.call(
-                "GET", "services", account.service, "users", user, "endpoints", "stats"
+                "GET", ("services", account.service, "users", user, "endpoints", "stats")
             )
         case ["service" | "svc", "info"]:
             return _info
@@ -53,7 +53,7 @@ def parse_command(program: str, arguments: Sequence[str]) -> Command:
 
 def _info(account: Account) -> dict[str, Any]:
     try:
-        return public_service(account.api.call("GET", "services", account.service))
+        return public_service(account.api.call("GET", ("services", account.service)))
     except (AttributeError, KeyError, TypeError, ValueError):
         raise Unreachable("the management API's answer is no service") from None
 

@@ -17,7 +17,13 @@ from typing import Final
 from gatekeeper.config.values import parse_bind
 from gatekeeper.errors import GatekeeperError
 from gatekeeper.golem.definitions import Definition, definition_json
-from gatekeeper.golem.management import ManagementAPI, Refused, TokenFileError, Unreachable
+from gatekeeper.management_client import (
+    Client,
+    Refused,
+    StrangerError,
+    TokenFileError,
+    Unreachable,
+)
 
 _TWISTD: Final = "from twisted.scripts.twistd import run; run()"
 _LOG_FILE: Final = "twistd.log"
@@ -48,7 +54,7 @@ class ProxyError(GatekeeperError):
     """There is no gatekeeper to talk to."""
 
 
-def ensure_running(api: ManagementAPI, workdir: Path) -> None:
+def ensure_running(api: Client, workdir: Path) -> None:
     """Return when a gatekeeper answers; start one if nothing listens at the API's address.
 
     It is put into the background, with its files in ``workdir/gatekeeper``, and outlives us: other
@@ -66,28 +72,27 @@ def ensure_running(api: ManagementAPI, workdir: Path) -> None:
         time.sleep(_ASKED_EVERY)
 
 
-def look(api: ManagementAPI) -> Presence:
+def look(api: Client) -> Presence:
     """Whether a management API answers.
 
     :raises ProxyError: something does, and will not have us.
     """
     try:
-        services = api.call("GET", "services", timeout=5.0)
-    except TokenFileError as error:
+        services = api.call("GET", ("services",), timeout=5.0)
+    except (TokenFileError, StrangerError) as error:
         raise ProxyError(str(error)) from None
     except Unreachable:
         return Presence.NOBODY
     except Refused as error:
         if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
             return Presence.NOT_READY
-        hint = "; give its token with --token-file" if error.status == 401 else ""
-        raise ProxyError(f"{error}{hint}") from None
+        raise ProxyError(str(error)) from None
     if not isinstance(services, list):
-        raise ProxyError(f"what answers at {api.host}:{api.port} is no management API")
+        raise ProxyError(f"what answers at {api.address} is no management API")
     return Presence.READY
 
 
-def check_startable(api: ManagementAPI, definition: Definition) -> None:
+def check_startable(api: Client, definition: Definition) -> None:
     """Check, without starting it, that a gatekeeper could serve this service here.
 
     :raises ProxyError: with what is in the way.
@@ -107,7 +112,7 @@ def check_startable(api: ManagementAPI, definition: Definition) -> None:
         raise ProxyError(f"gatekeeper could not start: {said}")
 
 
-def _start(api: ManagementAPI, home: Path) -> str:
+def _start(api: Client, home: Path) -> str:
     """Start it in ``home``; what it complains about comes back."""
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -149,19 +154,20 @@ def _configuration(bind: str, services_dir: str = "") -> str:
     return _CONFIGURATION.format(bind=json.dumps(bind), services_dir=services_dir)
 
 
-def _bind(api: ManagementAPI) -> str:
+def _bind(api: Client) -> str:
     """The API's address, as one to listen on.
 
     :raises ProxyError: it is another machine's, or no address.
     """
-    host = f"[{api.host}]" if ":" in api.host else api.host
-    bind = f"{host}:{api.port}"
+    bind = str(api.address).removeprefix("http://")
     try:
         loopback = parse_bind(bind).loopback
     except ValueError:
         loopback = False
     if not loopback:
-        raise ProxyError(f"nothing answers at {bind}, and none can be started there from here")
+        raise ProxyError(
+            f"nothing answers at {api.address}, and none can be started there from here"
+        )
     return bind
 
 

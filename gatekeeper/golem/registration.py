@@ -7,14 +7,14 @@ from typing import Any
 
 from gatekeeper.errors import GatekeeperError
 from gatekeeper.golem.definitions import Definition, certificate_hash, definition_json
-from gatekeeper.golem.management import ManagementAPI, Refused, Unreachable
+from gatekeeper.management_client import Client, Refused, Unreachable
 
 
 class DifferentService(GatekeeperError):  # noqa: N818 - it says what is there
     """There is a service of this name, and it is another one."""
 
 
-def register(api: ManagementAPI, definition: Definition) -> None:
+def register(api: Client, definition: Definition) -> None:
     """Create the service; one that is there already is good if it is the same.
 
     :raises DifferentService: it is not; says which fields differ.
@@ -22,12 +22,12 @@ def register(api: ManagementAPI, definition: Definition) -> None:
     :raises Unreachable: there was no answer.
     """
     try:
-        api.call("POST", "services", body=definition_json(definition), timeout=30.0)
+        api.call("POST", ("services",), body=definition_json(definition), timeout=30.0)
     except Refused as error:
         if error.status != 409:
             raise
         try:
-            there = api.call("GET", "services", definition.name)
+            there = api.call("GET", ("services", definition.name))
         except Refused:
             raise error from None  # in the way is not the name, but an address or a path
         try:

@@ -20,7 +20,7 @@ from gatekeeper.golem.lookup import directories, find_definition
 from gatekeeper.golem.offers import offer_template
 
 if TYPE_CHECKING:
-    from gatekeeper.golem.management import ManagementAPI
+    from gatekeeper.management_client import Client
 
 PROGRAM: Final = "gatekeeper-golem-runtime"
 
@@ -58,7 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("name", metavar="NAME", help="the `name` of a service definition")
     parser.add_argument("command", metavar="COMMAND", choices=_COMMANDS, help=", ".join(_COMMANDS))
     # What a supervisor adds to a command means nothing to us.
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    further = parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    further.required = False  # nor is it told to be missing
     parser.add_argument(
         "--workdir",
         type=Path,
@@ -131,8 +132,8 @@ def _start(options: argparse.Namespace, definition: Definition) -> int:
         return Session(sys.stdin.buffer, sink, Account(api, definition.name)).run()
 
 
-def _api(options: argparse.Namespace) -> ManagementAPI:
-    from gatekeeper.golem.management import ManagementAPI, read_token
+def _api(options: argparse.Namespace) -> Client:
+    from gatekeeper.management_client import Client, parse_address, read_token
 
     own_file = options.workdir.absolute() / "gatekeeper" / "state" / "management.token"
 
@@ -144,9 +145,10 @@ def _api(options: argparse.Namespace) -> ManagementAPI:
 
     token()  # what cannot be used shows now
     try:
-        return ManagementAPI(options.management_url, token)
+        address = parse_address(options.management_url)
     except ValueError as error:
         raise ConfigurationError([Problem("--management-url", str(error))]) from None
+    return Client(address, token, found="--management-url", patience=(10.0, 10.0))
 
 
 def _print(value: object) -> None:

@@ -10,6 +10,7 @@ from typing import Final
 from gatekeeper.config.values import parse_bind
 from gatekeeper.importing import nevermined_variables as variables
 from gatekeeper.importing.listening import STATE_DIR, STATE_DIR_COMMENT, numbered, tls
+from gatekeeper.importing.nevermined_credits import selling
 from gatekeeper.importing.nevermined_store import store_url
 from gatekeeper.importing.nginx import Directive
 from gatekeeper.importing.nginx_server import Listen, Server, ServerReader
@@ -137,7 +138,11 @@ def _tables(
     url = store_url(old.environment, notes, secrets)
     if url is not None:
         yield Table("[store]", {"url": url}, {"": "Where usage is kept."})
-    yield from _listeners(old, server, notes)
+    market = settings[variables.CHECKER].get("marketplace_url")
+    credits, sold = selling(settings.pop(variables.CREDITS, {}), market, notes)
+    if credits is not None:
+        yield credits
+    yield from _listeners(old, server, notes, sold)
     yield Table(
         f"[{variables.CHECKER}]",
         {"type": "access-token", **settings.pop(variables.CHECKER)},
@@ -161,6 +166,7 @@ def _tables(
     }
     if cors:
         service["cors"] = True
+    service.update(sold)
     yield Table("[[services]]", service, comments)
 
 
@@ -223,7 +229,9 @@ def _without_halves(
     return {key: item for key, item in found.items() if key not in pair}
 
 
-def _listeners(old: Nevermined, server: Server, notes: Notes) -> Iterator[Table]:
+def _listeners(
+    old: Nevermined, server: Server, notes: Notes, sold: Mapping[str, Value]
+) -> Iterator[Table]:
     listens = list(server.listens) or [_GATEWAY, _FORWARD]
     gateways = [each for each in listens if not _is_forward(each)]
     forwards = [each for each in listens if _is_forward(each)]
@@ -250,6 +258,7 @@ def _listeners(old: Nevermined, server: Server, notes: Notes) -> Iterator[Table]
                 "checkers": ["nevermined"],
                 "credentials_from": ["proxy-authorization", "authorization"],
                 "allow": ["*:*"],
+                **sold,
             },
             {
                 "": "The forward proxy: curl --proxy http://…:3128 http://…/",
@@ -299,9 +308,7 @@ def _explain_rest(old: Nevermined, notes: Notes) -> None:
     for name, value in sorted(old.environment.items()):
         if not value:
             continue
-        if name in variables.NOT_YET:
-            notes.leave(name, f"not carried over yet: {variables.NOT_YET[name]}")
-        elif name in variables.NEEDLESS:
+        if name in variables.NEEDLESS:
             notes.need_no_more(name, variables.NEEDLESS[name])
         elif name in variables.LEFT:
             notes.leave(name, variables.LEFT[name])

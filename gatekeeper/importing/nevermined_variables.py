@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from gatekeeper.auth.secret_keys import secret_key
-from gatekeeper.config.values import check_upstream, parse_upstream
+from gatekeeper.config.values import check_http_url, check_upstream, parse_upstream
 from gatekeeper.importing.toml import Value
 
 CHECKER: Final = "checkers.nevermined"
+CREDITS: Final = "credits"
 
 #: What the proxy takes where no phrase is set. It is published: who knows it can mint tokens.
 PUBLISHED_PHRASE: Final = "12345678901234567890123456789012"
@@ -45,6 +46,12 @@ def _url(text: str) -> str:
     return check_upstream(text).rstrip("/")
 
 
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:20]) < 2**63):
+        raise ValueError("must be a number above 0")
+    return int(text)
+
+
 #: Where two lead to the same key, the first that is set counts.
 SETTINGS: Final = (
     Setting("JWT_SECRET_PHRASE", CHECKER, "secret", _phrase, secret=True),
@@ -52,30 +59,27 @@ SETTINGS: Final = (
     Setting("MARKETPLACE_API_URL", CHECKER, "marketplace_url", _url),
     Setting("BACKEND_API_URI", CHECKER, "backend_url", _origin),
     Setting("BACKEND_AUTH_TOKEN", CHECKER, "backend_token", str, secret=True),
+    Setting("WEB3_PROVIDER_URL", CREDITS, "rpc_url", check_http_url, secret=True),
+    Setting("NETWORK_ID", CREDITS, "chain_id", _number),
 )
 
 #: These are put together, by :mod:`gatekeeper.importing.nevermined`.
 INTROSPECTION: Final = ("SERVER_HOST", "SERVER_PORT")
 STORE: Final = ("PG_HOST", "PG_PORT", "PG_USER", "PG_PASSWORD", "PG_DB")
 
-#: What gatekeeper cannot do yet. A setting that is made for one of them moves to `SETTINGS`.
-NOT_YET: Final = {
-    "WEB3_PROVIDER_URL": "the chain is not asked for balances, and nothing is burned on it",
-    "NETWORK_ID": "the chain is not asked for balances, and nothing is burned on it",
-    "NETWORK_NAME": "the chain is not asked for balances, and nothing is burned on it",
-    "KEYFILE_PATH": "credits are not burned, so there is no account",
-    "KEYFILE_PASSWORD": "credits are not burned, so there is no account",
-    "SEED_WORDS": "credits are not burned, so there is no account",
-    "SEED_PHRASE": "credits are not burned, so there is no account",
-    "NODE_ADDRESS": "credits are not burned, so there is no account",
-    "MAX_RETRIES": "credits are not burned",
-    "SLEEP_DURATION": "credits are not burned",
-    "GAS_MULTIPLIER": "credits are not burned",
-    "GAS_PRICE_MULTIPLIER": "credits are not burned",
-}
+_BURNER: Final = "`twistd gatekeeper-burner` reads it from its own environment"
 
 #: What is done in another way, or has no meaning any more.
 NEEDLESS: Final = {
+    **dict.fromkeys(
+        (
+            "KEYFILE_PATH", "KEYFILE_PASSWORD", "SEED_WORDS", "SEED_PHRASE", "MAX_RETRIES",
+            "SLEEP_DURATION", "GAS_MULTIPLIER", "GAS_PRICE_MULTIPLIER",
+        ),
+        _BURNER,
+    ),
+    "NETWORK_NAME": "the chain is known by its number",
+    "NODE_ADDRESS": "the account that burns is its key's",
     "INTROSPECTION_URL": "it is nginx's. One that keeps its place asks the listener "
     "`introspection`",
     "NODE_TLS_REJECT_UNAUTHORIZED": "certificates are always verified; `ca_file` of the service "
@@ -90,7 +94,7 @@ NEEDLESS: Final = {
     "CONTRACTS_VERSION": "the contracts' calls are known",
     "CONTRACTS_TAG": "the contracts' calls are known",
     "TOKEN_ADDRESS": "the contract is named in the service's document",
-}
+}  # fmt: skip
 
 #: What gatekeeper does not do.
 LEFT: Final = {
@@ -104,7 +108,6 @@ LEFT: Final = {
 KNOWN: Final = frozenset(
     {setting.variable for setting in SETTINGS}
     | {*INTROSPECTION, *STORE}
-    | NOT_YET.keys()
     | NEEDLESS.keys()
     | LEFT.keys()
 )

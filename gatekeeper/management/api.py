@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from http import HTTPStatus
 from typing import Final
 
 from klein import Klein
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -23,6 +24,7 @@ from gatekeeper.management.index import OPERATIONS
 from gatekeeper.management.keyvals import ROOT, Keyvals
 from gatekeeper.management.managed import Managed
 from gatekeeper.management.metrics import MetricsPage
+from gatekeeper.management.operations import Call
 
 log = Logger()
 
@@ -58,7 +60,9 @@ class ManagementAPI:
         app.route("/metrics", methods=["GET"])(self.metrics)
         app.route(ROOT, branch=True)(self.keyvals)
         if managed is not None:
-            dispatch = Dispatch(managed, gate or Gate(None))
+            gate = gate or Gate(None)
+            dispatch = Dispatch(managed, gate)
+            self._keyvals.note = partial(_note, managed, gate)
             for operation in OPERATIONS:
                 handler = dispatch.handler(operation)
                 app.route(operation.route, methods=[operation.method])(handler)
@@ -144,6 +148,23 @@ class _Undecoded(Resource):
         request.prepath, request.postpath = [], request.path[1:].split(b"/")
         answered: bytes | int = self._root.render(request)
         return answered
+
+
+def _note(
+    managed: Managed, gate: Gate, request: IRequest, action: str, subject: str
+) -> Deferred[None]:
+    """Note down what a request has changed. Who does not wait for it does not end it."""
+    waiter: Deferred[None] = Deferred()
+
+    def noted(result: object) -> None:
+        if isinstance(result, Failure):
+            log.failure("A change could not be noted down", result)
+        if not waiter.called:
+            waiter.callback(None)
+
+    call = Call(managed, gate.admit(request))
+    ensureDeferred(managed.note(call, action, subject)).addBoth(noted)
+    return waiter
 
 
 def _nothing() -> Refusal:

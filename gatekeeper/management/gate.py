@@ -38,7 +38,7 @@ class Gate:
     """Tells operators from others. ``token``: what they present; None where there is none."""
 
     def __init__(self, token: OperatorToken | None, *, is_socket: bool = False) -> None:
-        self._token = token
+        self.token = token
         self._is_socket = is_socket
 
     @property
@@ -46,7 +46,7 @@ class Gate:
         """How those who pass have shown who they are."""
         if self._is_socket:
             return "socket"
-        return "nobody" if self._token is None else "token"
+        return "nobody" if self.token is None else "token"
 
     def admit(self, request: IRequest) -> Caller:
         """Let an operator pass.
@@ -55,8 +55,8 @@ class Gate:
         """
         if self._is_socket:
             return Caller("socket", _peer_of(request))
-        if self._token is not None:
-            self._token.check(request.requestHeaders.getRawHeaders(b"authorization", []))
+        if self.token is not None:
+            self.token.check(request.requestHeaders.getRawHeaders(b"authorization", []))
         else:
             _check_page(request)
         return Caller(self.actor, str(getattr(request.getClientAddress(), "host", "")))

@@ -10,11 +10,15 @@ from gatekeeper.management.gate import Actor
 from gatekeeper.management.openapi import openapi
 from gatekeeper.management.operations import Call, Table
 from gatekeeper.management.v1 import (
+    credits,
+    credits_charges,
+    credits_ledger,
     exchanges,
     keys,
     process,
     revocations,
     services,
+    tokens,
     usage,
     users,
 )
@@ -35,7 +39,11 @@ OPERATIONS: Final = [
         users.table,
         keys.table,
         revocations.table,
+        tokens.table,
         usage.table,
+        credits.table,
+        credits_charges.table,
+        credits_ledger.table,
         exchanges.table,
         process.table,
         golem_dialect.table,

@@ -13,9 +13,9 @@ Importing this imports the reactor (klein does).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from klein import Klein
 from twisted.logger import Logger
@@ -25,11 +25,15 @@ from twisted.web.resource import IResource
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from gatekeeper.auth.jose import load_object
-from gatekeeper.auth.token_cache import LONGEST, ITokenCache, TokenCacheError
+from gatekeeper.auth.token_cache import LONGEST, REVOKED, ITokenCache, TokenCacheError
 from gatekeeper.auth.token_exchange import is_token, token_lifetime
 from gatekeeper.errors import Refusal
 from gatekeeper.management.answers import answer, refuse, write
 from gatekeeper.management.token import OperatorToken
+from gatekeeper.management.v1.tokens import subject, token_id
+
+#: Notes down who has changed what: the request, the action, and its subject.
+Note: TypeAlias = Callable[[IRequest, str, str], Awaitable[object]]
 
 #: Where the calls are found, below the management listener's root.
 ROOT: Final = "/api/8/http/keyvals/"
@@ -55,6 +59,8 @@ class Keyvals:
         self._zones = zones
         self._operators = operators
         self._seconds = seconds
+        #: Is told of every change; to be set before the first request, if somebody keeps a log.
+        self.note: Note | None = None
 
     def resource(self) -> IResource:
         """What answers below `ROOT`."""
@@ -85,6 +91,7 @@ class Keyvals:
             raise _malformed("the value must be a string")
         if await cache.add(key, value, self._lifetime(cache, value)) is not None:
             raise Refusal("key_exists", "There is such a key already.", status=409)
+        await self._noted(request, "revoke" if value == REVOKED else "add", zone, key)
         return write(request, HTTPStatus.CREATED, (), b"")
 
     @app.route("/<zone>/", methods=["PATCH"], strict_slashes=False)
@@ -93,17 +100,20 @@ class Keyvals:
         cache = self._open(request, zone)
         key, value = _read_entry(request)
         if value is None:
-            found = await cache.delete(key)
+            action, found = "remove", await cache.delete(key)
         else:
+            action = "revoke" if value == REVOKED else "change"
             found = await cache.replace(key, value, self._lifetime(cache, value))
         if not found:
             raise _missing()
+        await self._noted(request, action, zone, key)
         return _no_content(request)
 
     @app.route("/<zone>/", methods=["DELETE"], strict_slashes=False)
     async def empty(self, request: IRequest, zone: str) -> bytes:
         """Empty the zone."""
         await self._open(request, zone).clear()
+        await self._noted(request, "empty", zone)
         return _no_content(request)
 
     @app.handle_errors(Refusal)
@@ -154,6 +164,11 @@ class Keyvals:
     def _admit(self, request: IRequest) -> None:
         if self._operators is not None:
             self._operators.check(request.requestHeaders.getRawHeaders(b"authorization", []))
+
+    async def _noted(self, request: IRequest, action: str, zone: str, key: str = "") -> None:
+        if self.note is not None:
+            where = subject(zone, token_id(key)) if key else f"tokens/{zone}"
+            await self.note(request, f"cached-token.{action}", where)
 
     def _lifetime(self, cache: ITokenCache, value: str) -> float:
         lifetime = token_lifetime(value, cache.ttl, self._seconds())

@@ -14,10 +14,22 @@ from twisted.logger import Logger
 
 from gatekeeper.auth.hashing import HashingQueue
 from gatekeeper.auth.passwords import hash_password
+from gatekeeper.auth.token_cache import ITokenCache
 from gatekeeper.config.model import Settings
+from gatekeeper.credits.accounts import Answer, Reads, UnreadableError
 from gatekeeper.errors import GatekeeperError, Refusal
 from gatekeeper.golem.definitions import Definition
+from gatekeeper.management.live import Exchanges
 from gatekeeper.store.interface import RecordQuery, UsageQuery, UsageRow
+from gatekeeper.store.ledger import (
+    ChargeQuery,
+    ChargeRow,
+    Kept,
+    LedgerEvent,
+    Owed,
+    SettlementQuery,
+    StoredSettlement,
+)
 from gatekeeper.store.state import (
     AuditEntry,
     Change,
@@ -26,13 +38,12 @@ from gatekeeper.store.state import (
     StoredService,
     StoredUser,
 )
-from gatekeeper.usage.records import UsageRecord
+from gatekeeper.usage.records import Account, UsageRecord
 
 if TYPE_CHECKING:
-    from gatekeeper.exchange import Exchange
     from gatekeeper.management.operations import Call
     from gatekeeper.management.status import Status
-    from gatekeeper.net.balancing import UpstreamState
+    from gatekeeper.net.balancing_attempt import UpstreamState
 
 log = Logger()
 
@@ -65,8 +76,47 @@ class State(Protocol):
         """Make changes; they are seen above then. See :meth:`.IState.change`."""
 
 
-class Store(Protocol):
-    """What the API reads of a store."""
+class Ledger(Protocol):
+    """What the API asks of a store about credits. See :class:`.ILedger`."""
+
+    def read_accounts(self, accounts: Sequence[Account]) -> Awaitable[list[Kept]]:
+        """See :meth:`.ILedger.read_accounts`."""
+
+    def grant(self, account: Account, credits: int, entry: AuditEntry) -> Awaitable[Kept]:
+        """See :meth:`.ILedger.grant`."""
+
+    def list_accounts(
+        self,
+        source: str,
+        name: str | None = None,
+        holder: str | None = None,
+        limit: int = 1000,
+        after: tuple[str, str] | None = None,
+    ) -> Awaitable[list[tuple[Account, Kept]]]:
+        """See :meth:`.ILedger.list_accounts`."""
+
+    def charges(self, query: ChargeQuery) -> Awaitable[list[ChargeRow]]:
+        """See :meth:`.ILedger.charges`."""
+
+    def owed(self) -> Awaitable[list[Owed]]:
+        """See :meth:`.ILedger.owed`."""
+
+    def settlements(self, query: SettlementQuery) -> Awaitable[list[StoredSettlement]]:
+        """See :meth:`.ILedger.settlements`."""
+
+    def ledger_events(
+        self, limit: int, before: int | None = None, subject: tuple[str, str] | None = None
+    ) -> Awaitable[list[tuple[int, LedgerEvent]]]:
+        """See :meth:`.ILedger.ledger_events`."""
+
+    def retry_charges(
+        self, ids: Sequence[int] | None, entry: AuditEntry, now: float
+    ) -> Awaitable[int]:
+        """See :meth:`.ILedger.retry_charges`."""
+
+
+class Store(Ledger, Protocol):
+    """What the API asks of a store."""
 
     def stream_usage(
         self, query: UsageQuery, take: Callable[[Sequence[UsageRow]], object]
@@ -91,27 +141,34 @@ class Flush(Protocol):
         """Fire with whether it is there; never fail. See :meth:`.Flusher.flush_now`."""
 
 
-class Live(Protocol):
-    """The exchanges that run now, and the clocks that they are measured by."""
+async def _no_balances(accounts: Sequence[Account]) -> list[Answer]:
+    raise UnreadableError("nothing is sold")
 
-    live: set[Exchange]
-    wall_clock: Callable[[], float]
-    monotonic: Callable[[], float]
+
+async def _settled() -> None:
+    pass
+
+
+async def _no_upstreams() -> Mapping[str, Sequence[UpstreamState]]:
+    return {}
 
 
 @dataclass(slots=True)
 class Managed:
     """Everything that operations need.
 
-    ``definitions`` are those of ``services_dir``, by name. ``reload`` reads changed key files and
-    certificates; ``stop`` begins to stop the daemon. ``clock`` is for delays. ``upstreams`` tells
-    how those of a service are that has several.
+    ``definitions`` are those of ``services_dir``, by name. ``reload`` reads the configuration
+    again: see :meth:`.Reloading.reload`; ``stop`` begins to stop the daemon. ``clock`` is for
+    delays. ``upstreams`` tells how those are of each service that has several. ``balances`` reads
+    accounts; ``expire`` has the data plane read one again before it is drawn on.
+    ``zones`` are the token caches, by name. ``settled`` waits, not for long, until what was changed
+    has taken effect in all processes.
     """
 
     settings: Settings
     stored: State
     store: Store
-    plane: Live
+    exchanges: Exchanges
     status: Status
     hashing: HashingQueue[str]
     flush: Flush
@@ -120,7 +177,11 @@ class Managed:
     clock: IReactorTime
     wall_clock: Callable[[], float] = time.time
     definitions: Mapping[str, Definition] = field(default_factory=dict)
-    upstreams: Callable[[str], Sequence[UpstreamState]] = lambda service: ()
+    upstreams: Callable[[], Awaitable[Mapping[str, Sequence[UpstreamState]]]] = _no_upstreams
+    balances: Reads = _no_balances
+    expire: Callable[[Account], object] = lambda account: None
+    zones: Mapping[str, ITokenCache] = field(default_factory=dict)
+    settled: Callable[[], Awaitable[object]] = _settled
 
     @property
     def state(self) -> State:
@@ -166,11 +227,12 @@ class Managed:
         :raises AlreadyThereError, NotThereError, ConfigurationError, StoreError: nothing has
             changed.
         """
-        await self.state.change(changes, self._entry(call, action, subject, detail))
+        await self.state.change(changes, self.entry(call, action, subject, detail))
+        await self.settled()
 
     async def note(self, call: Call, action: str, subject: str, **detail: object) -> None:
         """Note down what was done to the running daemon; if the store is away, in the log only."""
-        entry = self._entry(call, action, subject, detail)
+        entry = self.entry(call, action, subject, detail)
         log.info(
             "{actor} at {source}: {action} {subject} {detail}",
             actor=entry.actor,
@@ -184,9 +246,10 @@ class Managed:
         except GatekeeperError as error:
             log.error("The audit log misses the line above: {error}", error=error)
 
-    def _entry(
+    def entry(
         self, call: Call, action: str, subject: str, detail: Mapping[str, object]
     ) -> AuditEntry:
+        """What the audit log is to have of a change, which ``detail`` holds no secret of."""
         actor, source = call.caller
         text = json.dumps(detail, default=str)
         return AuditEntry(self.wall_clock(), actor, source, action, subject, text)

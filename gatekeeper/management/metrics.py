@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
-from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred, DeferredLock, maybeDeferred
 from twisted.internet.threads import deferToThread
 from twisted.web.iweb import IRequest
 
@@ -17,8 +16,15 @@ from gatekeeper.management.answers import write
 from gatekeeper.management.token import OperatorToken
 
 
+class Collecting(Protocol):
+    """What there is to show: a registry, or what is spread over several processes."""
+
+    def collect(self) -> Iterable[Metric] | Deferred[Iterable[Metric]]:
+        """The numbers now."""
+
+
 class MetricsPage:
-    """Shows a registry.
+    """Shows a registry, or the like.
 
     :param readers: tells who may read it; None: everybody who can reach the listener.
     :param in_thread: calls a function in a thread, as ``deferToThread`` does.
@@ -26,7 +32,7 @@ class MetricsPage:
 
     def __init__(
         self,
-        registry: CollectorRegistry,
+        registry: Collecting,
         readers: OperatorToken | None,
         in_thread: Callable[..., Deferred[bytes]] = deferToThread,
     ) -> None:
@@ -61,7 +67,9 @@ class MetricsPage:
     def _encode(self, encode: Callable[[Any], bytes]) -> Deferred[bytes]:
         # The numbers are read here, where nothing changes them meanwhile. To make text of them
         # takes several times as long: a hundred services are tens of milliseconds.
-        return self._in_thread(encode, _Collected(self._registry.collect()))
+        collect: Callable[[], Any] = self._registry.collect
+        collected: Deferred[Iterable[Metric]] = maybeDeferred(collect)
+        return collected.addCallback(lambda found: self._in_thread(encode, _Collected(found)))
 
 
 class _Collected:

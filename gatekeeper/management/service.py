@@ -62,15 +62,17 @@ class ManagementService(SiteService):
 
     def _root(self, clock: IReactorTime) -> IResource:
         from gatekeeper.management.api import ManagementAPI
-
-        api = ManagementAPI(
-            self.readiness, clock, self._keyvals, self._metrics, self.managed, self._gate
-        )
-        if self.dashboard is None:
-            return api.resource()
         from gatekeeper.management.dashboard.site import mount
+        from gatekeeper.management.slowdown import Slowdown
 
-        return mount(api.resource(), self.dashboard, clock)
+        gate = self._gate
+        root = ManagementAPI(
+            self.readiness, clock, self._keyvals, self._metrics, self.managed, gate
+        ).resource()
+        if self.dashboard is not None:
+            root = mount(root, self.dashboard, clock)
+        token = gate.token if gate is not None else None
+        return root if token is None else Slowdown(root, token, clock)
 
 
 def management_service(

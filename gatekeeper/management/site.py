@@ -95,8 +95,11 @@ class _Channel(HTTPChannel):
         super().connectionMade()
 
     def checkPersistence(self, request: Request, version: bytes) -> bool:
-        """Whether another request may follow."""
-        return not self.factory.closing and super().checkPersistence(request, version)
+        """Whether another request may follow; else the answer says so."""
+        if self.factory.closing:
+            request.responseHeaders.setRawHeaders(b"connection", [b"close"])
+            return False
+        return bool(super().checkPersistence(request, version))
 
     def headerReceived(self, line: bytes) -> bool:
         """One field of a head. False: it was answered with 400."""
@@ -224,6 +227,7 @@ class SiteService(Service):
         port: Any = Port._fromListeningDescriptor(reactor, descriptor, site)
         port.mode = stat.S_IMODE(os.stat(self.file).st_mode)
         port.startListening()
+        port._shouldShutdown = False  # others may listen on it as well
         port.connectionLost = partial(tcp.Port.connectionLost, port)  # the file is ours to remove
         adopted: IListeningPort = port
         return adopted
@@ -233,6 +237,11 @@ class SiteService(Service):
         """Where the site listens, in words."""
         host, port = self.address
         return f"{host}, port {port}" if self.file is None else self.file
+
+    @property
+    def connections(self) -> int:
+        """How many there are."""
+        return 0 if self._site is None else self._site.connections
 
     @property
     def busy(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from gatekeeper import __version__
 from gatekeeper.management.health import Readiness
+from gatekeeper.management.live import Traffic
 from gatekeeper.management.v1.models import Document, Time, write_time
 
 if TYPE_CHECKING:
@@ -75,8 +76,7 @@ class Health(Document):
 class Counts:
     """Functions that count what there is now."""
 
-    connections: Callable[[], int]
-    exchanges: Callable[[], int]
+    traffic: Callable[[], Awaitable[Traffic]]
     services: Callable[[], int]
     users: Callable[[], int]
 
@@ -97,32 +97,33 @@ class Status:
     async def report(self, clock: IReactorTime) -> Health:
         """Look at everything, and let the checks look."""
         report = await self.readiness.report(clock)
+        traffic = await self.counts.traffic()
         now, counts = self.wall_clock(), self.counts
         return Health(
             status="draining" if report.draining else "ready" if report.ready else "unavailable",
             version=__version__,
             started=write_time(self.started),
             uptime=round(max(0.0, now - self.started), 3),
-            connections=counts.connections(),
-            exchanges=counts.exchanges(),
+            connections=traffic.connections,
+            exchanges=traffic.exchanges,
             services=counts.services(),
             users=counts.users(),
             listeners=list(self.listeners()),
             checks=[CheckState(name=name, problem=p) for name, p in report.problems.items()],
-            journal=self._journal(),
+            journal=self._journal(traffic),
             flusher=self._flusher(),
         )
 
-    def _journal(self) -> JournalState | None:
+    def _journal(self, traffic: Traffic) -> JournalState | None:
         journal = self.journal
         if journal is None:
             return None
         return JournalState(
-            records=journal.records,
-            bytes=journal.bytes,
+            records=journal.records + traffic.records,
+            bytes=journal.bytes + traffic.bytes,
             limit=self.journal_size,
-            full=journal.full,
-            failing=journal.failing,
+            full=journal.full or traffic.full,
+            failing=journal.failing or traffic.failing,
         )
 
     def _flusher(self) -> FlusherState | None:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence, Sized
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 
 from gatekeeper.auth.hashing import HashingQueue, ReactorThreads
+from gatekeeper.auth.token_cache import ITokenCache
 from gatekeeper.config.model import Settings
 from gatekeeper.golem.definitions import Definition
 from gatekeeper.golem.expansion import read_directory
 from gatekeeper.management.health import Readiness
+from gatekeeper.management.live import DataPlane
 from gatekeeper.management.managed import Managed, State, Store
 from gatekeeper.management.status import Counts, ListenerState, Status
 
 if TYPE_CHECKING:
-    from gatekeeper.net.balancing import UpstreamState
-    from gatekeeper.plane import Plane
+    from gatekeeper.credits.selling import Selling
     from gatekeeper.usage.metering import Metering
 
 
@@ -28,14 +29,14 @@ def manage(
     readiness: Readiness,
     state: State,
     store: Store,
-    plane: Plane,
+    plane: DataPlane,
     metering: Metering | None,
-    connections: Sized,
     listeners: Callable[[], Iterable[tuple[str, str, tuple[str, int]]]],
     reload: Callable[[], Awaitable[Sequence[str]]],
     stop: Callable[[], object],
     clock: IReactorTime,
-    upstreams: Callable[[str], Sequence[UpstreamState]],
+    selling: Selling,
+    zones: Mapping[str, ITokenCache],
 ) -> Managed:
     """What the API works on. ``listeners`` tells names, roles, and addresses.
 
@@ -49,8 +50,7 @@ def manage(
     status = Status(
         readiness,
         Counts(
-            connections=lambda: len(connections),
-            exchanges=lambda: len(plane.live),
+            traffic=plane.traffic,
             services=services,
             users=lambda: len(state.users),
         ),
@@ -66,7 +66,7 @@ def manage(
         settings,
         state,
         store,
-        plane,
+        plane.exchanges,
         status,
         HashingQueue(ReactorThreads()),
         metering.flush if metering is not None else _nothing_to_flush,
@@ -74,7 +74,11 @@ def manage(
         stop,
         clock,
         definitions=read_definitions(settings),
-        upstreams=upstreams,
+        upstreams=plane.upstreams,
+        balances=selling.balances,
+        expire=plane.expire,
+        settled=plane.settled,
+        zones=zones,
     )
     return managed
 

@@ -157,6 +157,15 @@ TOKEN_CACHE_OUTAGES: Final = Family(
     ("zone",),
 )
 
+STATE_VERSION: Final = Family(
+    "gatekeeper_state_version",
+    "The version of services, users, keys and revocations that holds here; 0: none was read yet.",
+)
+STATE_LISTENING: Final = Family(
+    "gatekeeper_state_listening",
+    "1: the store tells what others change; 0: it is looked for. Absent where none can tell.",
+)
+
 # --- Upstreams ----------------------------------------------------------------------------
 
 UPSTREAM_CONNECTIONS: Final = Family(
@@ -286,6 +295,17 @@ BURNER_FUNDS: Final = Family(
 )
 BURNER_PASSED: Final = Family(
     "gatekeeper_burner_last_pass_age_seconds", "How long ago everything was last gone through."
+)
+
+# --- Workers ------------------------------------------------------------------------------
+
+_WORKER: Final = ("worker",)
+
+WORKER_UP: Final = Family(
+    "gatekeeper_worker_up", "1: the worker serves requests; 0: it does not.", _WORKER
+)
+WORKER_DEATHS: Final = Family(
+    "gatekeeper_worker_deaths_total", "How often the worker has ended unasked.", _WORKER
 )
 
 # --- The process --------------------------------------------------------------------------

@@ -76,7 +76,7 @@ class HealthCheck:
         self._begun = 0.0
         self._up = True
         self._in_a_row = 0  # answers that speak against that
-        self._on_change: OnChange | None = None
+        self._on_change: OnChange = lambda up, why: None
 
     def start(self, on_change: OnChange) -> None:
         """Ask from now on, and tell when the opinion changes."""
@@ -86,7 +86,6 @@ class HealthCheck:
 
     def close(self) -> None:
         """Ask nothing any more."""
-        self._on_change = None
         self._sweep.timed.discard(self)
         self._end_question()
 
@@ -122,8 +121,7 @@ class HealthCheck:
         if self._in_a_row >= (self._policy.healthy if good else self._policy.unhealthy):
             self._in_a_row = 0
             self._up = good
-            if self._on_change is not None:
-                self._on_change(good, why)
+            self._on_change(good, why)
 
     def _wait(self) -> None:
         """Until it is time for the next question."""
@@ -152,9 +150,7 @@ class _Question:
     def ask(self, head: bytes) -> None:
         """Connect and send a request's head."""
         self._head = head
-        upstream = self._origin.lease(self)
-        if upstream is not None:
-            self.leased(upstream)
+        self._origin.lease(self)  # it is new, and tells when there is a connection
 
     def end(self) -> None:
         """Nothing more is to be known."""

@@ -21,13 +21,12 @@ def listening_socket(
 
     :raises ConfigurationError: with ``path``; the port is taken, or the address is not ours.
     """
+    there = inherited.take(bind)
     address = where(bind)
-    listening = inherited.take(bind) or socket.socket(
-        socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    )
+    listening = there or socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
     try:
         listening.setblocking(False)
-        if not _listens(listening):
+        if there is None:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind(address)
         # With SO_REUSEADDR it is here that a taken port shows.
@@ -68,10 +67,6 @@ def listening_unix_socket(
     finally:
         os.umask(mask)
     return listening
-
-
-def _listens(there: socket.socket) -> bool:
-    return bool(there.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
 
 
 def _remove_stale(file: str) -> None:

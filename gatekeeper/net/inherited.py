@@ -8,7 +8,6 @@ from typing import Final, TypeAlias
 
 from gatekeeper.config.values import parse_bind, unix_path
 
-
 Where: TypeAlias = str | tuple[str, int]
 
 
@@ -22,11 +21,19 @@ class Inherited:
     def __init__(self, sockets: Iterable[tuple[str, socket.socket]] = ()) -> None:
         self._sockets: dict[Where, list[tuple[str, socket.socket]]] = {}
         for bind, listening in sockets:
-            self._sockets.setdefault(where(bind), []).append((bind, listening))
+            self.add(bind, listening)
 
     def __iter__(self) -> Iterator[str]:
         """The addresses of those that nobody has taken."""
         return (bind for sockets in self._sockets.values() for bind, _ in sockets)
+
+    def add(self, bind: str, listening: socket.socket) -> None:
+        """One more."""
+        self._sockets.setdefault(where(bind), []).append((bind, listening))
+
+    def count(self, bind: str) -> int:
+        """How many there are for an address."""
+        return len(self._sockets.get(where(bind), ()))
 
     def take(self, bind: str) -> socket.socket | None:
         """The socket for an address; ``None``: there is none. It belongs to the caller then."""

@@ -19,7 +19,8 @@ class Dialect(NamedTuple):
 
     No sum of what is stored may fail, or a report could never be read again. ``elements`` are those
     of a JSON list, of each of which, called ``value``, an ``item`` can be had, if that is a list.
-    ``lock`` is behind a SELECT of rows that are about to be changed.
+    ``lock`` is behind a SELECT of rows that are about to be changed. ``now`` is the time, in
+    seconds since the epoch, which is the same for all who share a store.
     """
 
     name: Literal["sqlite", "postgres"]
@@ -28,6 +29,7 @@ class Dialect(NamedTuple):
     elements: str
     item: str
     lock: str
+    now: str
 
 
 #: ``sum()`` fails past 64 bits. ``total()`` is exact up to 2**53, and what is past all bounds
@@ -39,6 +41,7 @@ SQLITE: Final = Dialect(
     elements="json_each({})",
     item="json_extract(value, '$[{}]')",
     lock="",  # Only one writes at a time.
+    now="(julianday('now') - 2440587.5) * 86400.0",
 )
 
 #: ``sum()`` has as many digits as it needs.
@@ -49,6 +52,7 @@ POSTGRES: Final = Dialect(
     elements="json_array_elements({}::json)",
     item="value ->> {}",
     lock=" FOR UPDATE",
+    now="extract(epoch FROM clock_timestamp())::double precision",
 )
 
 

@@ -61,7 +61,7 @@ class Fitted(NamedTuple):
 
     The columns are in the order of :data:`CounterKey` and :class:`Counted`, of
     :class:`UsageRecord`, and of :class:`Spent`. No two counters have the same key, nor two
-    accounts: ``charged`` are those on a chain, ``drawn`` those of the store, both in order.
+    accounts: ``charged`` are those on a chain, ``drawn`` those of the store.
     """
 
     key: tuple[str, int, int]
@@ -158,8 +158,7 @@ def _spent_columns(spent: Mapping[Account, int]) -> tuple[list[Column], list[Col
             raise ValueError("what was spent is negative")
         account = fit_account(account)
         sums[account] = min(sums.get(account, 0) + amount, LARGEST)
-    # In order: two nodes that write to the same accounts do not wait for each other for ever.
-    rows = sorted((*account, amount) for account, amount in sums.items() if amount)
+    rows = [(*account, amount) for account, amount in sums.items() if amount]
     charged = [row for row in rows if Account(*row[:3]).is_on_chain]
     drawn = [row for row in rows if not Account(*row[:3]).is_on_chain]
     return _columns(charged), _columns(drawn)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from twisted.internet.defer import Deferred
 from zope.interface import Interface
 
+from gatekeeper.store.leases import ILeases
 from gatekeeper.store.ledger import ILedger
 from gatekeeper.store.state import IState
 from gatekeeper.usage.records import Batch, UsageRecord
@@ -162,7 +163,7 @@ class IUpkeep(Interface):
         """
 
 
-class IStore(ISchema, IUsage, IUpkeep, IState, ILedger):
+class IStore(ISchema, IUsage, IUpkeep, IState, ILedger, ILeases):
     """A store. Every failure to reach it is a :class:`~gatekeeper.errors.StoreError`."""
 
     def open() -> Deferred[None]:

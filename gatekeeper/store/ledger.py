@@ -1,8 +1,9 @@
 """What was drawn from accounts, what is owed on a chain, and how that is settled.
 
 Charges come in with a batch of usage, in its transaction; whoever burns them moves them on. Every
-change of a charge, a settlement or a granted balance leaves an entry in the ledger's log, in the
-transaction that makes it. States and what leads from one to another are in
+change of the state of a charge or a settlement, and of what was granted, leaves an entry in the
+ledger's log, in the transaction that makes it; usage that is added to an open charge does not, nor
+does a transaction that is sent once more. States and what leads from one to another are in
 :mod:`gatekeeper.credits.ledger`.
 """
 
@@ -149,9 +150,13 @@ class ILedger(Interface):
         """
 
     def list_accounts(
-        source: str, name: str | None = None, holder: str | None = None, limit: int = 1000
+        source: str,
+        name: str | None = None,
+        holder: str | None = None,
+        limit: int = 1000,
+        after: tuple[str, str] | None = None,
     ) -> Deferred[list[tuple[Account, Kept]]]:
-        """Prepaid accounts or quotas, ordered by name and holder."""
+        """Prepaid accounts or quotas, ordered by name and holder; only those ``after`` such."""
 
     def charges(query: ChargeQuery) -> Deferred[list[ChargeRow]]:
         """Read charges."""
@@ -195,7 +200,10 @@ class ISettling(Interface):
     account: str = Attribute("The address that burns, in lower case.")
 
     def pending(limit: int) -> Deferred[list[Charge]]:
-        """PENDING charges on the chain, those that have waited longest first."""
+        """PENDING charges on the chain, those that have waited longest first.
+
+        What is owed for a token without a number is left out: nobody can burn that.
+        """
 
     def uncollected(limit: int) -> Deferred[list[Charge]]:
         """UNCOLLECTED charges, those that were looked at least recently first."""
@@ -217,7 +225,10 @@ class ISettling(Interface):
         """All settlements of this account that have not ended, the oldest first."""
 
     def split(settlement: int, entries: Sequence[Entry], now: float) -> Deferred[int]:
-        """SPLIT: these entries, with their charges, become a settlement of their own; its id."""
+        """SPLIT: these entries, with their charges, become a settlement of their own; its id.
+
+        They are some of its entries, and not all. It has had as many attempts.
+        """
 
     def sign(
         settlement: int,
@@ -226,7 +237,12 @@ class ISettling(Interface):
         transaction: StoredTransaction,
         now: float,
     ) -> Deferred[None]:
-        """SIGN (with what is burned of each entry) or REPLACE: store a transaction unsent."""
+        """SIGN (with what is burned of each entry) or REPLACE: store a transaction unsent.
+
+        With SIGN, ``entries`` are all that the settlement has (``None``: as they are stored), and
+        no other settlement under way has the nonce. With REPLACE there are none, for the same is
+        burned under the same nonce.
+        """
 
     def sent(settlement: int, name: str, now: float) -> Deferred[None]:
         """SEND: a node has taken the transaction of this hash."""
@@ -241,8 +257,10 @@ class ISettling(Interface):
     ) -> Deferred[None]:
         """Everything else that happens to a settlement, as :class:`Mark` says.
 
-        ``receipt`` goes with MINE. With CONFIRM and NOTHING its charges are BURNED, and what an
-        entry is short of becomes a charge that is UNCOLLECTED; with GIVE_UP they are ERROR with
+        ``receipt`` goes with MINE, and may go with what comes after: CONFIRM, REVERT and GIVE_UP
+        of what is MINED say what became of ``mark.hash`` in the end, whatever its block was before.
+        With CONFIRM and NOTHING its charges are BURNED, and what an entry is short of (with
+        NOTHING: all of it) becomes a charge that is UNCOLLECTED; with GIVE_UP they are ERROR with
         this ``reason``.
         """
 

@@ -32,8 +32,9 @@ from gatekeeper.usage.records import Account
 
 T = TypeVar("T")
 
-#: What a call is: about a request that waits for it, or for a report; or a change.
-Purpose = Literal["request", "report", "change"]
+#: What a call is: about a request that waits for it, or for a report; or a change, that is for such
+#: a request (a lease) or is not.
+Purpose = Literal["request", "report", "lease", "change"]
 
 
 @implementer(ILedger)
@@ -60,11 +61,16 @@ class LedgerCalls(ABC):
         return self._do("change", ledger_sql.grant(self._dialect, account, credits, entry))
 
     def list_accounts(
-        self, source: str, name: str | None = None, holder: str | None = None, limit: int = 1000
+        self,
+        source: str,
+        name: str | None = None,
+        holder: str | None = None,
+        limit: int = 1000,
+        after: tuple[str, str] | None = None,
     ) -> Deferred[list[tuple[Account, Kept]]]:
         """See :meth:`ILedger.list_accounts`."""
         return self._do(
-            "report", ledger_sql.list_accounts(self._dialect, source, name, holder, limit)
+            "report", ledger_sql.list_accounts(self._dialect, source, name, holder, limit, after)
         )
 
     def charges(self, query: ChargeQuery) -> Deferred[list[ChargeRow]]:

@@ -29,6 +29,9 @@ from gatekeeper.store.state_sql import insert_entry
 from gatekeeper.usage.records import PREPAID, Account
 
 _HALF: Final = 32
+_UNBURNED: Final = ", ".join(
+    f"'{state.value}'" for state in ChargeState if state is not ChargeState.BURNED
+)
 
 # One statement, so that all of it is of one moment: a charge must not be seen before it is burned,
 # and its settlement after.
@@ -104,12 +107,21 @@ def grant(dialect: Dialect, account: Account, credits: int, entry: AuditEntry) -
 
 
 def list_accounts(
-    dialect: Dialect, source: str, name: str | None, holder: str | None, most: int
+    dialect: Dialect,
+    source: str,
+    name: str | None,
+    holder: str | None,
+    most: int,
+    after: tuple[str, str] | None,
 ) -> Steps[list[tuple[Account, Kept]]]:
     """See :meth:`ILedger.list_accounts`."""
     conditions, values = where(
         dialect, (("source =", source), ("name =", name), ("holder =", holder))
     )
+    if after is not None:
+        place = dialect.placeholder
+        conditions += f" AND (name, holder) > ({place}, {place})"
+        values += after
     at_most, number = limit(dialect, most)
     rows = yield (
         f"SELECT source, name, holder, granted, spent FROM account{conditions} "  # noqa: S608
@@ -151,7 +163,7 @@ def owed(dialect: Dialect) -> Steps[list[Owed]]:
     # In halves, for sums of whole numbers may come to more than 64 bits, and are to be exact.
     rows = yield (
         f"SELECT state, sum(credits >> {_HALF}), sum(credits & {2**_HALF - 1}), count(*), "  # noqa: S608
-        "min(created) FROM charge WHERE state <> 'burned' GROUP BY state ORDER BY state",
+        f"min(created) FROM charge WHERE state IN ({_UNBURNED}) GROUP BY state ORDER BY state",
         (),
     )
     return [

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from gatekeeper.errors import StoreError
 from gatekeeper.store import postgres_schema, postgres_state, postgres_upkeep
 from gatekeeper.store.charges_sql import Steps
 from gatekeeper.store.dialects import POSTGRES
@@ -20,15 +21,17 @@ from gatekeeper.store.interface import (
     UsageQuery,
     UsageRow,
 )
+from gatekeeper.store.lease_calls import LeaseCalls
 from gatekeeper.store.ledger import ISettling
-from gatekeeper.store.ledger_calls import LedgerCalls, Purpose
+from gatekeeper.store.ledger_calls import Purpose
 from gatekeeper.store.postgres_link import Connection, PostgresLink, uncancelled
 from gatekeeper.store.postgres_settling import PostgresSettling
 from gatekeeper.store.postgres_url import parse_postgres_url
 from gatekeeper.store.postgres_usage import BatchWriter, look, select_usage, stream
+from gatekeeper.store.postgres_watch import PostgresWatch
 from gatekeeper.store.records_sql import records_select, usage_records
 from gatekeeper.store.schema import newest
-from gatekeeper.store.state import AuditEntry, Change, Snapshot
+from gatekeeper.store.state import AuditEntry, Change, IStateWatch, Snapshot
 from gatekeeper.store.upkeep import cuts
 from gatekeeper.store.usage_sql import usage_rows
 from gatekeeper.usage.records import Batch, UsageRecord
@@ -37,12 +40,13 @@ T = TypeVar("T")
 
 
 @implementer(IStore)
-class PostgresStore(LedgerCalls):
+class PostgresStore(LeaseCalls):
     """Usage and state in the PostgreSQL database at ``url``; ``statement_timeout`` in seconds.
 
     One connection writes, another one reads, a third one is for the state and a fourth one for what
     is left of accounts, each made at its first use: a long report holds up neither the flush nor
-    who is let in. Upkeep has one of its own while it is at it, and so has who burns. Every
+    who is let in. Upkeep has one of its own while it is at it, so has who burns, and so has who
+    watches the state. Every
     statement but those of an upgrade fails in bounded time, also when the server hangs; the next
     one connects anew.
     ``reactor`` is the reactor.
@@ -58,6 +62,8 @@ class PostgresStore(LedgerCalls):
             for _ in range(4)
         )
         self._apart: set[PostgresLink] = set()
+        self._watches: list[PostgresWatch] = []
+        self._closed = False
         self._writer = BatchWriter()
 
     def open(self) -> Deferred[None]:
@@ -68,8 +74,11 @@ class PostgresStore(LedgerCalls):
         """See :meth:`IStore.close`."""
 
         async def close() -> None:
+            self._closed = True
             for link in list(self._apart):
                 link.hang_up()  # What it has done is done, and the rest can wait.
+            for watch in self._watches:
+                watch.stop()
             await self._writing.close()
             await self._reading.close()
             await self._state.close()
@@ -167,6 +176,12 @@ class PostgresStore(LedgerCalls):
 
         return uncancelled(change())
 
+    def watch_state(self, changed: Callable[[int | None], object]) -> IStateWatch:
+        """See :meth:`IState.watch_state`."""
+        watch = PostgresWatch(self._target, self._reactor, changed)
+        self._watches.append(watch)
+        return watch
+
     def audit(
         self, limit: int, before: int | None = None
     ) -> Deferred[list[tuple[int, AuditEntry]]]:
@@ -180,14 +195,16 @@ class PostgresStore(LedgerCalls):
     def _do(self, purpose: Purpose, steps: Steps[T]) -> Deferred[T]:
         """See :class:`LedgerCalls`."""
 
-        async def change() -> T:
-            done = await self._state.run(lambda connection: connection.transact(steps, ValueError))
+        async def change(link: PostgresLink) -> T:
+            done = await link.run(lambda connection: connection.transact(steps, ValueError))
             if isinstance(done, ValueError):
                 raise done
             return done
 
         if purpose == "change":
-            return uncancelled(change())
+            return uncancelled(change(self._state))
+        if purpose == "lease":
+            return uncancelled(change(self._accounts))
         if purpose == "request":  # One statement: no transaction, no further round trips.
             return uncancelled(self._accounts.run(lambda connection: connection.run(steps)))
         return uncancelled(self._reading.run(lambda connection: connection.look(steps)))
@@ -196,6 +213,8 @@ class PostgresStore(LedgerCalls):
         """See :meth:`ILedger.own_burning`."""
 
         async def own() -> ISettling | None:
+            if self._closed:
+                raise StoreError("the store is closed")
             settling = PostgresSettling(
                 self._target,
                 self._reactor,
@@ -228,6 +247,8 @@ class PostgresStore(LedgerCalls):
         statement_timeout: float | None = None,
     ) -> T:
         """Do ``work`` on a connection of its own, which is closed then."""
+        if self._closed:
+            raise StoreError("the store is closed")
         link = PostgresLink(self._target, self._reactor, statement_timeout, prepare)
         self._apart.add(link)
         try:

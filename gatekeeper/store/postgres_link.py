@@ -16,8 +16,9 @@ from typing import Any, Final, TypeVar
 
 import psycopg2
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock
-from twisted.internet.error import ConnectionClosed, ConnectionLost
+from twisted.internet.error import ConnectionClosed, ConnectionDone, ConnectionLost
 from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
 from txpostgres import txpostgres  # type: ignore[import-untyped]
 
 from gatekeeper.errors import StoreError
@@ -51,9 +52,11 @@ class Connection(txpostgres.Connection):  # type: ignore[misc]
     """txpostgres's connection, with three things put right.
 
     ``limit`` is how many seconds a statement may take before we hang up; ``None``: any time.
+    ``lost`` is called with the reason where the server, not we, ends an idle connection.
     """
 
     limit: float | None = None
+    lost: Callable[[str], object] | None = None
 
     async def query(self, sql: str, parameters: Sequence[Any] | None = None) -> list[Any]:
         """Run a statement and return its rows, none where it has none to return.
@@ -125,6 +128,13 @@ class Connection(txpostgres.Connection):  # type: ignore[misc]
             return ConnectionLost()
         return None
 
+    def connectionLost(self, reason: Failure) -> None:
+        """Note that the reactor reads no more."""
+        super().connectionLost(reason)
+        error = reason.value
+        if self.lost is not None and error is not None and not isinstance(error, ConnectionDone):
+            self.lost(_reason(error))
+
     def close(self) -> None:
         """Hang up; what is under way fails with ConnectionDone."""
         # A running cursor is a reader of its own. Left with the reactor, it would be called for
@@ -158,6 +168,7 @@ class PostgresLink:
         self._lock = DeferredLock()
         self._connection: Connection | None = None
         self._closed = False
+        self._hung_up = False
 
     async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Connect if need be, do ``work``, and return what it returns.
@@ -185,13 +196,13 @@ class PostgresLink:
 
     def hang_up(self) -> None:
         """Hang up at once; what is under way fails. Nothing may follow."""
-        self._closed = True
+        self._closed = self._hung_up = True
         self._drop()
 
     async def close(self) -> None:
         """Hang up, after what is under way or :data:`CLOSE_TIMEOUT` seconds. Nothing may follow."""
         self._closed = True
-        timer = self._reactor.callLater(CLOSE_TIMEOUT, self._drop)
+        timer = self._reactor.callLater(CLOSE_TIMEOUT, self.hang_up)
         await self._lock.acquire()
         if timer.active():
             timer.cancel()
@@ -205,6 +216,8 @@ class PostgresLink:
             self._drop()
         parameters = {**KEEP_ALIVE, "client_encoding": "UTF8", **self._target.parameters}
         parameters.update(await self._address())
+        if self._hung_up:  # Meanwhile.
+            raise StoreError("the store is closed")
         connection = self._connection = Connection(self._reactor)
         await connection.within(CONNECT_TIMEOUT, connection.connect(**parameters))
         timeout = self._statement_timeout

@@ -11,6 +11,7 @@ from gatekeeper.errors import BatchRejected
 from gatekeeper.store.dialects import POSTGRES, Parameter
 from gatekeeper.store.fitting import LARGEST, Column, Fitted, fit
 from gatekeeper.store.interface import UsageQuery
+from gatekeeper.store.leases import owner_of
 from gatekeeper.store.postgres_link import Connection
 from gatekeeper.store.postgres_records import Partitions
 from gatekeeper.store.postgres_spending import SPENDING
@@ -112,11 +113,12 @@ class BatchWriter:
 
 def _statement(fitted: Fitted) -> tuple[str, list[Parameter]]:
     records = fitted.records if fitted.records[0] else []
-    spent = [*fitted.charged, *fitted.drawn]
-    if not any(spent):
-        spent = []
-    columns = [*records, *spent, *fitted.counters]
-    return _WRITES[bool(records), bool(spent)], [*fitted.key, *map(_array, columns)]
+    spent = [*fitted.charged, *fitted.drawn] if any([*fitted.charged, *fitted.drawn]) else []
+    values = [*map(_array, [*records, *spent])]
+    if spent:
+        values.append(owner_of(*fitted.key[:2]))
+    values += map(_array, fitted.counters)
+    return _WRITES[bool(records), bool(spent)], [*fitted.key, *values]
 
 
 def _array(column: Column) -> str:

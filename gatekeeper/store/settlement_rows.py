@@ -98,7 +98,7 @@ class SettlementRows:
         """By holder and token id: credits, and how many of them are burned."""
         rows = yield (
             "SELECT holder, token_id, credits, burn FROM settlement_entry "  # noqa: S608
-            f"WHERE settlement = {self._dialect.placeholder}",
+            f"WHERE settlement = {self._dialect.placeholder} ORDER BY holder, token_id",
             (settlement,),
         )
         return {(row[0], row[1]): (row[2], row[3]) for row in rows}

@@ -24,8 +24,9 @@ from gatekeeper.store.interface import (
     UsageQuery,
     UsageRow,
 )
+from gatekeeper.store.lease_calls import LeaseCalls
 from gatekeeper.store.ledger import ISettling
-from gatekeeper.store.ledger_calls import LedgerCalls, Purpose
+from gatekeeper.store.ledger_calls import Purpose
 from gatekeeper.store.records_sql import usage_records
 from gatekeeper.store.schema import newest
 from gatekeeper.store.sqlite_file import SqliteFile, run, transaction
@@ -46,7 +47,7 @@ UPGRADE_TIMEOUT: Final = 600.0
 
 
 @implementer(IStore)
-class SqliteStore(LedgerCalls):
+class SqliteStore(LeaseCalls):
     """Usage and state in the SQLite file ``path``.
 
     It is made (mode 0600) unless ``create`` is false.
@@ -177,6 +178,9 @@ class SqliteStore(LedgerCalls):
         """See :meth:`IState.change`."""
         return self._writing.run(lambda connection: sqlite_state.change(connection, changes, entry))
 
+    def watch_state(self, changed: Callable[[int | None], object]) -> None:
+        """See :meth:`IState.watch_state`: it cannot."""
+
     def audit(
         self, limit: int, before: int | None = None
     ) -> Deferred[list[tuple[int, AuditEntry]]]:
@@ -189,10 +193,15 @@ class SqliteStore(LedgerCalls):
         """See :class:`LedgerCalls`."""
 
         def do(connection: sqlite3.Connection) -> T:
-            with transaction(connection, writing=purpose == "change"):
+            with transaction(connection, writing=purpose in ("lease", "change")):
                 return run(connection, steps)
 
-        files = {"request": self._accounts, "report": self._reading, "change": self._writing}
+        files = {
+            "request": self._accounts,
+            "report": self._reading,
+            "lease": self._accounts,
+            "change": self._writing,
+        }
         return files[purpose].run(do)
 
     def own_burning(self, account: str) -> Deferred[ISettling | None]:
@@ -202,7 +211,7 @@ class SqliteStore(LedgerCalls):
         def own(_: sqlite3.Connection) -> ISettling | None:
             if not lock.take():
                 return None
-            self._owned.add(lock)
+            self._owned = {lock, *(each for each in self._owned if each.is_held())}
             return SqliteSettling(self._writing, account.lower(), lock)
 
         return self._writing.run(own)

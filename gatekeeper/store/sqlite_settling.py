@@ -40,7 +40,9 @@ class OwnerLock:
             os.close(handle)
             return False
         self._handle = handle
-        return self.is_held()
+        if not self.is_held():  # Somebody has removed it in between.
+            self.release()
+        return self._handle is not None
 
     def is_held(self) -> bool:
         """Whether it is ours, and nobody has put another file into the place of what we locked."""

@@ -9,7 +9,9 @@ from typing import Any, Final
 
 from gatekeeper.store import state_sql
 from gatekeeper.store.dialects import SQLITE
+from gatekeeper.store.lease_sql import quota_values, quotas_of
 from gatekeeper.store.sqlite_file import run, transaction
+from gatekeeper.store.sqlite_spending import ADD_UP_SPENT
 from gatekeeper.store.sqlite_usage import UPSERT
 from gatekeeper.store.state import AuditEntry, Change, Snapshot
 from gatekeeper.store.state_sql import RenameUsage
@@ -24,6 +26,13 @@ INSERT INTO usage (service, user_name, {_REST})
 SELECT service, ?, {_REST} FROM usage WHERE service = ? AND user_name = ? {_ADD_UP}
 """  # noqa: S608
 
+_QUOTAS: Final = quotas_of(SQLITE)
+_COPY_QUOTAS: Final = f"""
+INSERT INTO account (source, name, holder, granted, spent, updated)
+SELECT source, name, ?, granted, spent, updated FROM account WHERE {_QUOTAS} {ADD_UP_SPENT}
+"""  # noqa: S608
+_DELETE_QUOTAS: Final = f"DELETE FROM account WHERE {_QUOTAS}"  # noqa: S608
+
 RENAME_USAGE: Final[RenameUsage] = (
     lambda new, service, old: (_COPY, (new, service, old)),
     lambda _, service, old: (
@@ -33,6 +42,8 @@ RENAME_USAGE: Final[RenameUsage] = (
         "UPDATE usage_record SET user_name = ? WHERE service = ? AND user_name = ?",
         (new, service, old),
     ),
+    lambda new, service, old: (_COPY_QUOTAS, (new, *quota_values(service, old))),
+    lambda _, service, old: (_DELETE_QUOTAS, quota_values(service, old)),
 )  # fmt: skip
 
 

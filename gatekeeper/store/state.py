@@ -6,12 +6,12 @@ another process sees from one number whether it has to read again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from twisted.internet.defer import Deferred
-from zope.interface import Interface
+from zope.interface import Attribute, Interface
 
 
 class StoredService(NamedTuple):
@@ -142,6 +142,15 @@ class Snapshot(NamedTuple):
     revocations: tuple[Revocation, ...] = ()
 
 
+class IStateWatch(Interface):
+    """Tells of changes as they are made, by whomever; where it cannot, it tries again and again."""
+
+    listening: bool = Attribute("Whether every change is told that is made now.")
+
+    def stop() -> None:
+        """Tell nothing more, and let go at once."""
+
+
 class IState(Interface):
     """Part of every store. Failures to reach it are StoreErrors."""
 
@@ -160,6 +169,13 @@ class IState(Interface):
 
         :raises AlreadyThereError: :class:`Add` finds something of that name.
         :raises NotThereError: :class:`Replace` or :class:`Remove` find nothing.
+        """
+
+    def watch_state(changed: Callable[[int | None], object]) -> IStateWatch | None:
+        """Tell of changes, once the reactor runs; ``None``: this store cannot, look now and then.
+
+        ``changed`` is called with the new version after a change, and with ``None`` where there may
+        be any: when it has begun to listen, or has been deaf, and now and then to be sure.
         """
 
     def audit(limit: int, before: int | None = None) -> Deferred[list[tuple[int, AuditEntry]]]:

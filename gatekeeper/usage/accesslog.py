@@ -158,12 +158,15 @@ def open_access_log(
     where: str,
     call_soon: Callable[[Callable[[], None]], object],
     seconds: Callable[[], float],
+    *,
+    shared: bool = False,
 ) -> AccessLog | None:
     """Make the access log that ``log.access`` asks for: a file, ``-`` (stdout), or ``none``.
 
-    ``None`` for ``none``. A file is opened at the first line.
+    ``None`` for ``none``. A file is opened at the first line. ``shared``: other processes write
+    there, too.
     """
     if where == "none":
         return None
-    sink: Sink = LogStream(STDOUT) if where == "-" else LogFile(Path(where), seconds)
+    sink: Sink = LogStream(STDOUT, shared=shared) if where == "-" else LogFile(Path(where), seconds)
     return AccessLog(sink, call_soon, seconds)

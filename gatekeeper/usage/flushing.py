@@ -19,7 +19,7 @@ from gatekeeper.usage.journal import Journal
 from gatekeeper.usage.journal_directory import Ending, reason
 from gatekeeper.usage.records import Account, Batch, Counted, CounterKey, UsageRecord
 from gatekeeper.usage.segment_file import Segment
-from gatekeeper.usage.segments import BLOCK_RECORDS, Scan, decode_block
+from gatekeeper.usage.segments import BLOCK_RECORDS, Key, Scan, decode_block
 
 log = Logger()
 
@@ -54,8 +54,10 @@ class Flusher:
     What cannot be read, or what the store will never take, is set aside with a line in the log, so
     that it does not stop what comes behind it.
 
-    With ``keep_records`` the store gets the single records, too. ``on_spent`` is told what this
-    process has spent, and the store has now. ``jitter`` returns numbers from 0 up to 1.
+    With ``keep_records`` the store gets the single records, too. ``on_done`` is told the key of
+    each segment that needs nothing more, and what was spent there, if the store has it now.
+    ``gather`` has other processes hand over what they have written. ``jitter`` returns numbers from
+    0 up to 1.
     """
 
     def __init__(
@@ -67,7 +69,8 @@ class Flusher:
         interval: float = 5.0,
         *,
         keep_records: bool = False,
-        on_spent: Callable[[Mapping[Account, int]], object] | None = None,
+        on_done: Callable[[Key, Mapping[Account, int]], object] | None = None,
+        gather: Callable[[], Deferred[Any]] | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._store = store
@@ -76,7 +79,8 @@ class Flusher:
         self._clock = clock
         self._interval = interval
         self._keep_records = keep_records
-        self._on_spent = on_spent
+        self._on_done = on_done
+        self._gather = gather
         self._left_over = {segment.key for segment in journal.closed}
         self._jitter = jitter
         self._loaded: Loaded | None = None
@@ -168,6 +172,8 @@ class Flusher:
             await self._write_closed()
             # Only now: while the store is away, nothing is closed but what is big enough.
             self._journal.rotate()
+            if self._gather is not None:
+                await self._gather()
             await self._write_closed()
             if not self._given_up:
                 self._up_to_date_at = self._clock.seconds()
@@ -193,18 +199,20 @@ class Flusher:
         :raises Exception: it is still there, and to be tried again.
         """
         ending: Ending = "damaged"
+        spent: Mapping[Account, int] = {}
         try:
             if batch.counters:
                 await self._store.write_batch(batch)
                 self.written += 1
-                if self._on_spent is not None and segment.key.node == self._journal.node:
-                    self._on_spent(batch.spent)
+                spent = batch.spent
         except BatchRejected as error:
             ending, damage = "rejected", f"the store does not take it: {error}"
         if damage:
             self._set_aside(segment, ending, damage)
         else:
             self._journal.remove(segment)
+        if self._on_done is not None:
+            self._on_done(segment.key, spent)
         self._left_over.discard(segment.key)
         if not self._left_over and not self.caught_up.called:
             self.caught_up.callback(None)

@@ -58,7 +58,11 @@ class CsvFormat:
     def take(self, rows: Sequence[Any]) -> None:
         """See :meth:`Format.take`."""
         self._begin()
-        self._writer.writerows(map(self._view.flat, rows))
+        for row in rows:
+            flat = self._view.flat(row)
+            self._writer.writerow(
+                {n: json.dumps(v) if isinstance(v, list) else v for n, v in flat.items()}
+            )
 
     def end(self) -> None:
         """See :meth:`Format.end`."""

@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, DeferredLock, succeed
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from gatekeeper.errors import JournalError
+from gatekeeper.errors import ConfigurationError, JournalError, Problem
 from gatekeeper.usage.journal_directory import (
     Ending,
     left_over,
@@ -23,7 +23,10 @@ from gatekeeper.usage.journal_directory import (
     probe,
     reason,
     set_aside,
+    unusable,
 )
+from gatekeeper.usage.lease_files import LeaseFiles
+from gatekeeper.usage.owners import Owner, Owners
 from gatekeeper.usage.records import UsageRecord
 from gatekeeper.usage.segment_file import Segment, SegmentFile, Write
 from gatekeeper.usage.segments import Key, Scan, encode_blocks, scan
@@ -48,7 +51,10 @@ class Reading(NamedTuple):
 
 
 class Journal:
-    """Segment files in ``directory``, which no other process may use meanwhile.
+    """Segment files in ``directory``, which no stranger may use meanwhile.
+
+    Whoever has inherited its ``lock`` (a file descriptor; -1: nobody has it yet) is none: each
+    process writes segments of its own there, and takes over what those leave who end.
 
     ``size`` bounds it, in bytes: from there on it is :attr:`full`. Records of exchanges that run
     are taken all the same, so whoever admits exchanges has to look at it.
@@ -61,6 +67,10 @@ class Journal:
     After a write that failed the journal is failing: it takes nothing more until
     :meth:`try_again` finds that it can. One line in the log says that it began, one that it ended.
 
+    Where another process moves what is written here into the store, it is told of each segment
+    that is ready (``hand_over``), and tells when that is done (:meth:`done`). Nothing that anybody
+    leaves is taken over here then.
+
     :raises ConfigurationError: another process uses the directory, or it cannot be used.
     """
 
@@ -72,6 +82,8 @@ class Journal:
         fsync: Literal["none", "interval", "always"] = "interval",
         worker: int = 0,
         node: str | None = None,
+        lock: int = -1,
+        hand_over: Callable[[Segment], object] | None = None,
         segment_records: int = SEGMENT_RECORDS,
         in_thread: InThread = deferToThread,
         now: Callable[[], float] = time.time,
@@ -83,22 +95,27 @@ class Journal:
         self._directory = directory
         self._size = size
         self._worker = worker
+        self._hand_over = hand_over
         self._segment_records = segment_records
         self._in_thread = in_thread
         self._now = now
         self._write = write
         self._force = force
-        self._lock = open_directory(directory)
+        self.lock = open_directory(directory, lock)
+        self._owners = _owners(directory, (self.node, worker))
+        self.leases: Final = LeaseFiles(directory, (self.node, worker), self._owners)
         self._syncing = Syncing(directory, in_thread, force)
-        self._aside = set_aside(directory)
+        self._aside = set_aside(directory) if hand_over is None else {}
+        self._taking = DeferredLock()
         self._sequence = 0
         self._file: SegmentFile | None = None
         self._problem = ""
-        self.closed: deque[Segment] = deque(left_over(directory))
+        self._shut = False
+        self.closed: deque[Segment] = deque()
         """Segments that wait for the store, the oldest first; not the one that is written to."""
-        self.records = sum(segment.records for segment in self.closed)
+        self.records = 0
         """Records that wait for the store."""
-        self.bytes = sum(segment.size for segment in self.closed)
+        self.bytes = 0
         """Bytes that wait for the store."""
         self.appended = 0
         """Records taken since the start."""
@@ -108,11 +125,8 @@ class Journal:
         """Since when (seconds since the epoch) nothing can be written; ``None``: it can."""
         self.full = False
         """Whether nothing new may be admitted: it is failing, or has reached its size."""
-        self._measure()
-        if self.records:
-            log.info(
-                "{records} usage records of an earlier run wait for the store", records=self.records
-            )
+        if hand_over is None:
+            self._take_over(left_over(directory, self._owners))
 
     @property
     def age(self) -> float:
@@ -124,6 +138,19 @@ class Journal:
         else:
             return 0.0
         return max(0.0, self._now() - since)
+
+    @property
+    def own_records(self) -> int:
+        """Records that wait for the store, but for those that were handed over."""
+        return self.records - self._handed_over(lambda segment: segment.records)
+
+    @property
+    def own_bytes(self) -> int:
+        """Bytes that wait for the store, but for those that were handed over."""
+        return self.bytes - self._handed_over(lambda segment: segment.size)
+
+    def _handed_over(self, measure: Callable[[Segment], int]) -> int:
+        return 0 if self._hand_over is None else sum(map(measure, self.closed))
 
     # --- writing --------------------------------------------------------------------------
 
@@ -166,6 +193,8 @@ class Journal:
         if file.segment.records:
             self.closed.append(file.segment)
             self._syncing.retire(file)
+            if self._hand_over is not None:
+                self._hand_over(file.segment)
         else:
             file.remove()
         if self.fsync == "none":
@@ -189,9 +218,10 @@ class Journal:
         """Let go of files and directory. Segments may still be read and removed."""
         self.rotate()
         self._syncing.close()
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        self._owners.close()
+        if self.lock >= 0:
+            os.close(self.lock)
+            self.lock = -1
 
     def _new_file(self) -> SegmentFile:
         self._sequence += 1
@@ -200,7 +230,70 @@ class Journal:
 
     def _measure(self) -> None:
         used = self.bytes + sum(self._aside.values())
-        self.full = bool(self._problem) or used >= self._size
+        self.full = bool(self._problem) or self._shut or used >= self._size
+
+    def shut(self, shut: bool) -> None:
+        """Whether it is full for a reason of others: all processes together have too much."""
+        self._shut = shut
+        self._measure()
+
+    # --- other processes ------------------------------------------------------------------
+
+    def adopt(self) -> Deferred[None]:
+        """Take over the segments of processes that have ended meanwhile.
+
+        To be called every few seconds. It does not fail.
+        """
+        return self._taking.run(self._adopt)
+
+    def _adopt(self) -> Deferred[None]:
+        if self.lock < 0:
+            return succeed(None)
+        known = {segment.key for segment in self.closed}
+        found = self._in_thread(lambda: left_over(self._directory, self._owners, known))
+        return found.addCallbacks(self._take_over, self._cannot_adopt)
+
+    def receive(self, name: str, since: float, records: int, size: int) -> Deferred[None]:
+        """Take over a segment that another process hands over; see :class:`Segment`."""
+        key = Key.of_file(name)
+        if key is None:
+            raise ValueError(name)
+        segment = Segment(self._directory / name, key, since, records, size)
+        return self._taking.run(self._receive, segment)
+
+    def _receive(self, segment: Segment) -> None:
+        # Its process may have ended meanwhile, and all that it has left was taken over.
+        known = any(segment.key == each.key for each in self.closed)
+        if not known and segment.path.exists():
+            self._queue([segment])
+
+    def done(self, sequence: int) -> None:
+        """The store has a segment that was handed over. Never fails."""
+        for segment in self.closed:
+            if segment.key.sequence == sequence:
+                self._forget(segment)
+                return
+
+    def _queue(self, segments: Sequence[Segment]) -> None:
+        in_order = sorted([*self.closed, *segments], key=lambda each: (each.since, each.key))
+        self.closed.clear()
+        self.closed.extend(in_order)
+        self.records += sum(segment.records for segment in segments)
+        self.bytes += sum(segment.size for segment in segments)
+        self._measure()
+
+    def _take_over(self, segments: Sequence[Segment]) -> None:
+        self._queue(segments)
+        if records := sum(segment.records for segment in segments):
+            log.info(
+                "{records} usage records of an earlier run wait for the store", records=records
+            )
+
+    def _cannot_adopt(self, failure: Failure) -> None:
+        if isinstance(failure.value, ConfigurationError):
+            log.warn("What other processes have left: {problem}", problem=str(failure.value))
+        else:
+            log.failure("What other processes have left could not be taken over", failure)
 
     # --- failing --------------------------------------------------------------------------
 
@@ -300,3 +393,17 @@ class Journal:
         self.records -= segment.records
         self.bytes -= segment.size
         self._measure()
+
+
+def _owners(directory: Path, own: Owner) -> Owners:
+    """The owners of segments, our own claimed.
+
+    :raises ConfigurationError: that is not possible.
+    """
+    try:
+        owners = Owners(directory)
+        if owners.claim(own):
+            return owners
+    except OSError as error:
+        raise unusable(directory, error) from error
+    raise ConfigurationError([Problem("state_dir", f"{directory}: {own[0]} is another process")])

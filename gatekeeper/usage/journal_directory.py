@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final, Literal, get_args
 
 from twisted.logger import Logger
 
 from gatekeeper.errors import ConfigurationError, Problem
+from gatekeeper.usage.owners import Owner, Owners
 from gatekeeper.usage.segment_file import Segment, Write
 from gatekeeper.usage.segments import HEAD, Key, scan
 
@@ -29,17 +30,23 @@ _PROBE: Final = 65_536
 _LONGEST: Final = 1 << 30
 
 
-def open_directory(directory: Path) -> int:
+def open_directory(directory: Path, inherited: int = -1) -> int:
     """Make the directory (mode 0700) if need be, and lock it for this process.
 
     Returns the lock, a file descriptor: closing it, or the end of the process, gives it back. It
-    lives on in a process that is forked.
+    lives on in a process that is forked, and in one that has ``inherited`` it: these share the
+    directory, see :mod:`gatekeeper.usage.owners`. A lock of another directory is closed.
 
     :raises ConfigurationError: another process has it, or it cannot be used.
     """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if inherited >= 0:
+            if os.path.sameopenfile(lock, inherited):
+                lock, inherited = inherited, lock
+                os.set_inheritable(lock, False)
+            os.close(inherited)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -54,21 +61,29 @@ def open_directory(directory: Path) -> int:
     return lock
 
 
-def left_over(directory: Path) -> list[Segment]:
-    """Return the segments that earlier processes have left, the oldest first.
+def left_over(
+    directory: Path, owners: Owners, known: Collection[Key] = frozenset()
+) -> list[Segment]:
+    """Return the segments of those who have ended, the oldest first: they are claimed then.
 
-    Torn tails are cut, segments without a record are deleted. What is no segment of this version,
-    or cannot be read, is left alone, with a line in the log.
+    Whose were claimed before are not among them, nor those that are ``known``. Torn tails are cut,
+    segments without a record are deleted. What is no segment of this version, or cannot be read, is
+    left alone, with a line in the log.
 
     :raises ConfigurationError: the directory cannot be read.
     """
+    found: dict[Owner, list[tuple[Path, Key]]] = {}
     segments = []
     try:
         for path in directory.iterdir():
             key = Key.of_file(path.name)
-            segment = None if key is None else _left_over(path, key)
-            if segment is not None:
-                segments.append(segment)
+            if key is not None and key[:2] not in owners and key not in known:
+                found.setdefault(key[:2], []).append((path, key))
+        for owner, files in found.items():
+            if owners.claim(owner):
+                # Looked for again: he may have ended, and cleared away, since we looked.
+                left = (_left_over(path, key) for path, key in files if path.exists())
+                segments += [segment for segment in left if segment is not None]
     except OSError as error:
         raise unusable(directory, error) from error
     return sorted(segments, key=lambda segment: (segment.since, segment.key))
@@ -88,7 +103,7 @@ def probe(directory: Path, write: Write, force: Callable[[int], None] | None) ->
 
     :raises OSError: it cannot.
     """
-    path = directory / "probe"
+    path = directory / f"probe-{os.getpid()}"
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         left = _PROBE

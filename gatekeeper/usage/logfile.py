@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import queue
+import select
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -82,12 +83,15 @@ class LogStream:
 
     It may be a pipe whose reader has stopped: a thread of its own waits for the reader, and what
     comes meanwhile is refused once ``blocks`` pieces are held.
+
+    Where it is ``shared`` with other processes, lines of up to ``PIPE_BUF`` bytes stay whole.
     """
 
     blocks: Final = 256
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, *, shared: bool = False) -> None:
         self._fd = fd
+        self._shared = shared
         self._queue: queue.Queue[bytes | None] = queue.Queue(self.blocks)
         self._thread: threading.Thread | None = None
         self._error: OSError | None = None
@@ -120,11 +124,23 @@ class LogStream:
     def _run(self) -> None:
         while (data := self._queue.get()) is not None:
             try:
-                written = 0
-                while written < len(data):
-                    written += os.write(self._fd, data[written:])
+                for piece in whole_lines(data) if self._shared else (data,):
+                    written = 0
+                    while written < len(piece):
+                        written += os.write(self._fd, piece[written:])
             except OSError as error:
                 self._error = error
+
+
+def whole_lines(data: bytes) -> Iterator[bytes]:
+    """Divide lines into pieces that a pipe takes as a whole (pipe(7)); a longer line is one."""
+    begin = 0
+    while begin < len(data):
+        end = data.rfind(b"\n", begin, begin + select.PIPE_BUF) + 1
+        if end <= begin:
+            end = data.find(b"\n", begin) + 1 or len(data)
+        yield data[begin:end]
+        begin = end
 
 
 def _open_for_appending(path: Path) -> int:

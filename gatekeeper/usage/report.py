@@ -90,6 +90,7 @@ def records_view(zone: tzinfo | None) -> View:
             **record._asdict(),
             "start": _stamp(record.start, zone),
             "duration": round(record.duration, 6),
+            "spent": [spent._asdict() for spent in record.spent],
         }
 
     shown = ("start", "service", "user", "path", "status", "units", "duration")

@@ -18,6 +18,7 @@ from gatekeeper.auth.redis_copy import RedisCopy
 from gatekeeper.auth.redis_link import RedisLink
 from gatekeeper.auth.redis_mark import Mark
 from gatekeeper.auth.revocation_file import RevocationFile
+from gatekeeper.auth.token_cache import ITokenCache
 from gatekeeper.auth.token_entries import Entries
 
 PATIENCE = 30.0
@@ -34,7 +35,7 @@ def on_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(asyncio.wait_for(test(*args, **kwargs), PATIENCE))
 
-    del run.__wrapped__  # type: ignore[attr-defined] # or pytest sees a coroutine
+    del run.__wrapped__  # or pytest sees a coroutine
     run.__signature__ = inspect.signature(test)  # type: ignore[attr-defined]
     return run
 
@@ -44,11 +45,17 @@ async def said(answer: Deferred[T]) -> T:
     return await answer.asFuture(asyncio.get_running_loop())
 
 
+async def shown(cache: ITokenCache) -> dict[str, str]:
+    """All entries."""
+    entries = await said(cache.items())
+    return dict(entries)
+
+
 async def until(condition: Callable[[], object], what: str) -> None:
     """Wait until something is true; fail with ``what`` where it does not become so."""
     try:
         async with asyncio.timeout(PATIENCE):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - it is other tasks that make it true
                 await asyncio.sleep(0.005)
     except TimeoutError:
         raise AssertionError(f"not within {PATIENCE:g} s: {what}") from None

@@ -279,6 +279,12 @@ class TestLog:
         assert "test: http://h/p: too many requests wait for an answer" in logged.text
         assert "s3cret" not in logged.text
 
+    def test_one_that_is_silent(self, logged: Logged) -> None:
+        client = HttpClient("test", at_once=0, waiting=0, silent=True, reactor=Clock())
+        (failure,) = outcome(client.ask("GET", "http://h/p", whole))
+        assert failure.check(HttpError)
+        assert logged == []
+
     @in_reactor
     async def test_an_answer_that_cannot_be_used(
         self, serve: Serve, client: HttpClient, logged: Logged

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import Deferred, gatherResults
 
 from gatekeeper.auth import redis_cache
 from gatekeeper.auth.redis_commands import Found
 from gatekeeper.auth.redis_link import RedisLink
 from gatekeeper.auth.redis_scripts import Keys
 from gatekeeper.auth.token_cache import LONGEST, REVOKED, TokenCacheError
-from tests.auth.redis_nodes import make_zone, node, on_loop, said, until
+from tests.auth.redis_nodes import make_zone, node, on_loop, said, shown, until
 from tests.auth.redis_server import RedisServer, running_redis
 from tests.auth.support import Logged
 from tests.authority import Authority
-from tests.daemon import free_port
+from tests.daemon import ROOT, free_port
 
 KEYS = Keys.of("tokens")
 
@@ -116,8 +117,8 @@ async def test_zones_are_apart_and_share_a_link(server: RedisServer, tmp_path: P
     await said(first.add("k", "token"))
     await said(first.revoke("r"))
     await said(second.add("k", "other"))
-    assert dict(await said(first.items())) == {"k": "token", "r": REVOKED}
-    assert dict(await said(second.items())) == {"k": "other"}
+    assert await shown(first) == {"k": "token", "r": REVOKED}
+    assert await shown(second) == {"k": "other"}
     await said(first.clear())
     assert await said(second.get("k")) == "other"
     await said(first.close())
@@ -126,6 +127,44 @@ async def test_zones_are_apart_and_share_a_link(server: RedisServer, tmp_path: P
         assert len(client.client_list()) > 1
         await said(second.close())
         await until(lambda: len(client.client_list()) == 1, "its connections are closed")
+
+
+@on_loop
+async def test_two_of_one_zone(server: RedisServer, tmp_path: Path) -> None:
+    """After a change of the configuration there are two for a while: both are told."""
+    link, told = RedisLink(server.url), list[str]()
+    before = make_zone("", tmp_path, link=link)
+    await said(before.start())
+    await said(before.revoke("a"))
+    after = make_zone("", tmp_path, link=link)
+    await said(after.start())
+    for each in (before, after):
+        each.subscribe(told.append)
+    await said(after.add("b", "token"))
+    assert await said(before.get("b")) == "token"
+    await said(after.revoke("b"))
+    await until(lambda: told == ["b", "b"], "both are told")
+    assert [await said(each.get("b")) for each in (before, after)] == [REVOKED, REVOKED]
+    await said(before.close())
+    await said(after.revoke("c"))
+    assert after.caught_up
+    assert (told, before.revocations) == (["b", "b", "c"], 2)
+    await said(after.close())
+
+
+@on_loop
+async def test_a_link_may_begin_again(server: RedisServer, tmp_path: Path) -> None:
+    link = RedisLink(server.url)
+    before, after = (make_zone("", tmp_path / name, link=link) for name in "ab")
+    await said(before.start())
+    await said(before.revoke("a"))
+    ending, starting = before.close(), after.start()
+    await said(ending)
+    await said(starting)
+    assert (before.caught_up, after.caught_up) == (False, True)
+    assert await said(after.get("a")) == REVOKED
+    assert await said(after.add("b", "token")) is None
+    await said(after.close())
 
 
 @on_loop
@@ -140,6 +179,18 @@ async def test_nothing_goes_on_after_the_end(server: RedisServer, tmp_path: Path
 
 
 @on_loop
+async def test_it_may_end_at_any_moment(server: RedisServer, tmp_path: Path) -> None:
+    """While it connects, reads, waits: the task that follows Redis ends with it."""
+    for turns in range(40):
+        cache = make_zone(server.url, tmp_path)
+        started = cache.start()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await asyncio.wait_for(said(cache.close()), 10)
+        await said(started)
+
+
+@on_loop
 async def test_one_that_was_never_started_can_be_closed(tmp_path: Path) -> None:
     await said(make_zone("redis://192.0.2.1", tmp_path).close())
 
@@ -149,12 +200,12 @@ async def test_many_entries(server: RedisServer, tmp_path: Path) -> None:
     async with node(server.url, tmp_path / "a") as a:
         await said(gatherResults([a.add(f"k{n}", f"t{n}") for n in range(1500)]))
         await said(gatherResults([a.revoke(f"r{n}") for n in range(1500)]))
-        assert len(await said(a.items())) == 3000
+        assert len(await shown(a)) == 3000
         async with node(server.url, tmp_path / "b") as b:
             assert b.revocations == 1500
             assert await said(b.get("r1499")) == REVOKED
             await said(b.clear())
-            assert dict(await said(b.items())) == {}
+            assert await shown(b) == {}
             await until(lambda: a.revocations == 0, "the other one knows")
             assert await said(a.get("k1")) is None
 
@@ -170,7 +221,7 @@ async def test_too_many_revocations(
         with pytest.raises(TokenCacheError, match="too many"):
             await said(cache.revoke("c"))
         assert await said(cache.get("c")) is None
-        assert sorted(await said(cache.items())) == ["a", "b"]
+        assert sorted(await shown(cache)) == ["a", "b"]
         await said(cache.delete("a"))
         await said(cache.revoke("c"))
         assert await said(cache.get("c")) == REVOKED
@@ -221,9 +272,7 @@ async def test_what_redis_refuses(
 
 
 @on_loop
-async def test_nothing_secret_is_shown(
-    server: RedisServer, tmp_path: Path, logged: Logged
-) -> None:
+async def test_nothing_secret_is_shown(server: RedisServer, tmp_path: Path, logged: Logged) -> None:
     async with node(server.url, tmp_path) as cache:
         await said(cache.add("alice", "s3cret"))
         await said(cache.revoke("bob"))
@@ -266,7 +315,7 @@ async def test_a_change_overtakes_an_answer(
         answer = a.get("k") if what == "get" else a.add("k", "token")
         await delayed.asked.wait()
         position = a._copy.position
-        changes = {
+        changes: dict[str, Callable[[], Deferred[Any]]] = {
             "revoke": lambda: b.replace("k", REVOKED),
             "delete": lambda: b.delete("k"),
             "replace": lambda: b.replace("k", "other"),
@@ -326,6 +375,28 @@ async def test_passwords(guarded: RedisServer, tmp_path: Path, logged: Logged) -
         shown = f"{cache._copy.link!r} {cache.ready()} {logged.text}"
         assert "p@ss" not in shown
         assert "p%40ss" not in shown
+
+
+@on_loop
+async def test_a_user_with_the_permissions_that_the_manual_names(
+    server: RedisServer, tmp_path: Path, logged: Logged
+) -> None:
+    manual = (ROOT / "docs" / "multinode-tokens.rst").read_text()
+    (command,) = (line for line in manual.splitlines() if "ACL SETUSER" in line)
+    with server.client() as client:
+        client.execute_command(*command.split())
+    url = f"redis://gatekeeper:password@127.0.0.1:{server.port}/0"
+    async with node(url, tmp_path / "a") as a, node(url, tmp_path / "b") as b:
+        await said(a.add("k", "token"))
+        await said(a.revoke("r"))
+        assert await shown(a) == {"k": "token", "r": REVOKED}
+        await said(a.clear())
+        server.client().flushall()
+        await said(a.revoke("s"))
+        await until(lambda: b.revocations, "the other one knows")
+        await asyncio.sleep(1.2)  # longer than it takes to look whether something is missing
+        assert a.ready() is b.ready() is None
+    assert "cannot be followed" not in logged.text
 
 
 @pytest.fixture(scope="module")

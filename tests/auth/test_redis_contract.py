@@ -77,8 +77,8 @@ class Advance:
         keys, redis = Keys.of("tokens"), self._redis
         for name in list(redis.scan_iter(f"{keys.tokens}*")):
             redis.pexpire(name, int(str(redis.pttl(name))) - int(seconds * 1000))
-        for key in list(redis.zrange(keys.revoked, 0, -1)):  # type: ignore[arg-type]
-            redis.zincrby(keys.revoked, -seconds * 1000, key)
+        for key in list(redis.zrange(keys.revoked, 0, -1)):
+            redis.zincrby(keys.revoked, -seconds * 1000, str(key))
 
 
 def on_the_nodes_loop(test: Callable[..., Any]) -> Callable[..., None]:
@@ -104,9 +104,7 @@ class TestRedis(TokenCacheContract):
             yield runner
 
     @pytest.fixture
-    def nodes(
-        self, server: RedisServer, runner: asyncio.Runner, tmp_path: Path
-    ) -> Iterator[Nodes]:
+    def nodes(self, server: RedisServer, runner: asyncio.Runner, tmp_path: Path) -> Iterator[Nodes]:
         server.fresh()
         clock = Clock()
 

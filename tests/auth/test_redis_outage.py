@@ -1,4 +1,4 @@
-"""A zone over Redis while Redis is away, hangs, or has lost its memory; and a node that is cut off."""
+"""A zone over Redis while that is away, hangs, or has lost its memory; and a node cut off."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
+from twisted.logger import formatEvent
 
 from gatekeeper.auth import redis_link
 from gatekeeper.auth.redis_cache import RedisTokenCache
@@ -42,6 +45,11 @@ async def caught_up(*caches: RedisTokenCache) -> None:
     await until(lambda: all(each.caught_up for each in caches), "all have caught up")
 
 
+def said_to(logged: Logged, words: str) -> int:
+    """How often the log says it."""
+    return sum(words in formatEvent(event) for event in logged)
+
+
 class TestRedisIsAway:
     @on_loop
     async def test_requests_are_refused(
@@ -64,8 +72,8 @@ class TestRedisIsAway:
             assert cache.ready() is None
             assert await said(cache.get("r")) == REVOKED
             assert await said(cache.add("new", "token")) is None
-        assert logged.text.count("cannot be followed: ") == 1
-        assert logged.text.count("is there; all is known") == 2  # of them one at the start
+        assert said_to(logged, "cannot be followed: ") == 1
+        assert said_to(logged, "is there; all is known") == 2  # of them one at the start
 
     @on_loop
     async def test_requests_are_served(self, server: RedisServer, tmp_path: Path) -> None:
@@ -99,14 +107,15 @@ class TestRedisIsAway:
             await said(cache.add("k", "token"))
             server.stop()
             await cut_off(cache)
-            for change in (
+            changes: list[Deferred[Any]] = [
                 cache.replace("k", REVOKED),
                 cache.add("l", REVOKED),
                 cache.revoke("k"),
                 cache.delete("k"),
                 cache.clear(),
                 cache.items(),
-            ):
+            ]
+            for change in changes:
                 with pytest.raises(TokenCacheError):
                     await said(change)
             assert cache.revocations == 0
@@ -157,7 +166,7 @@ class TestRedisIsAway:
             server.start()
             await caught_up(cache)
             assert await said(cache.get("r")) == REVOKED
-        assert logged.text.count("cannot be followed: ") == 1
+        assert said_to(logged, "cannot be followed: ") == 1
 
     @on_loop
     async def test_following_goes_on_after_a_fault_of_ours(
@@ -310,7 +319,7 @@ class TestChangesThatDoNotArrive:
             with server.client() as client, client.pipeline() as together:
                 together.zadd(KEYS.revoked, {"k": 1e15})
                 together.hincrby(KEYS.history, "n")
-                together.xadd(KEYS.changes, fields)  # type: ignore[arg-type]
+                together.xadd(KEYS.changes, fields)
                 together.execute()
             await until(lambda: cache.revocations and cache.caught_up, "it is known")
             await said(cache.revoke("l"))
@@ -362,12 +371,12 @@ class TestRedisForgets:
         with server.client() as client:
             client.flushall()
             for name, dumped in past.items():
-                client.restore(name, 0, dumped)  # type: ignore[arg-type]
+                client.restore(name, 0, dumped)
         async with node(server.url, tmp_path) as cache:
             for key in ("a", "b"):
                 assert await said(cache.get(key)) == REVOKED
         with server.client() as client:
-            assert sorted(client.zrange(KEYS.revoked, 0, -1)) == ["a", "b"]  # type: ignore[arg-type]
+            assert sorted(client.zrange(KEYS.revoked, 0, -1)) == ["a", "b"]
 
     @on_loop
     async def test_all_were_stopped(self, server: RedisServer, tmp_path: Path) -> None:
@@ -423,7 +432,7 @@ class TestTheDisk:
             file.rmdir()
             await until(lambda: b.ready() is None, "it is written down")
             assert len(file.read_text().splitlines()) == 3
-        assert logged.text.count("Revocations would not outlive a restart: state_dir") == 1
+        assert said_to(logged, "Revocations would not outlive a restart: state_dir") == 1
 
     @on_loop
     async def test_a_file_that_cannot_be_read_stops_the_start(

@@ -281,6 +281,7 @@ class TestCaching:
         house.checker.use(Away())
         (verdict,) = house.ask()
         assert isinstance(verdict, Unavailable)
+        assert verdict.reason == "token_cache_away"
         assert house.http.asked == []
 
     def test_5_another_node_makes_no_call(self, house: House) -> None:

@@ -47,6 +47,8 @@ def test_another_shell(operator: Operator) -> None:
 def test_commands_and_options(operator: Operator) -> None:
     assert complete(operator, "gatekeeper ser") == ["service"]
     assert complete(operator, "gatekeeper service ") == ["add", "list", "remove", "show"]
+    assert complete(operator, "gatekeeper exchanges ") == ["cut", "list"]
+    assert "--limit" in complete(operator, "gatekeeper exchanges --user bob --")
     assert "--password-stdin" in complete(operator, "gatekeeper user add --p")
     assert operator.api.asked == []
 

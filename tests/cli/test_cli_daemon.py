@@ -137,10 +137,17 @@ def test_status_where_nothing_is_counted(operator: Operator) -> None:
 
 
 def test_reload(operator: Operator) -> None:
-    operator.api.answer("POST", "/v1/reload", {"status": "reloaded"})
-    assert operator.json("reload") == {"status": "reloaded"}
+    answer = {"status": "reloaded", "needs_restart": []}
+    operator.api.answer("POST", "/v1/reload", answer)
+    assert operator.json("reload") == answer
     assert operator.api.only.body is None
-    assert "are read again" in operator.table("reload")
+    assert operator.table("reload") == "The configuration is reloaded.\n"
+
+
+def test_what_a_reload_cannot_change(operator: Operator) -> None:
+    keys = ["state_dir", "store.url"]
+    operator.api.answer("POST", "/v1/reload", {"status": "reloaded", "needs_restart": keys})
+    assert "need a restart: state_dir, store.url." in operator.table("reload")
 
 
 def change(number: int) -> dict[str, Any]:

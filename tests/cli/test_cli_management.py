@@ -12,10 +12,10 @@ from click.testing import CliRunner
 from gatekeeper.cli import main
 from gatekeeper.cli_management import EXIT_UNREACHABLE, confirm
 from gatekeeper.cli_management_address import DEFAULT_BIND, TOKEN_FILE, make_client, read_place
-from gatekeeper.cli_management_client import Unreachable, parse_address
 from gatekeeper.config.model import Management
 from gatekeeper.errors import ConfigurationError
 from gatekeeper.management.token import FILE_NAME
+from gatekeeper.management_client import Unreachable, parse_address
 from tests.cli.operating import TOKEN, Operator
 from tests.cli.stand_in import standing_in
 from tests.commands import write_config
@@ -119,9 +119,7 @@ def test_without_a_token_that_is_said(operator: Operator) -> None:
     operator.api.refuse("GET", SERVICES, 401, "Present the token.")
     result = operator.run("service", "list", "--url", operator.api.url, status=1)
     assert operator.api.only.token is None
-    assert result.stderr == (
-        "gatekeeper: it is not for those with no token (--token-file): Present the token.\n"
-    )
+    assert result.stderr == "gatekeeper: a token is needed (--token-file): Present the token.\n"
 
 
 def test_a_wrong_token_is_told_by_its_place(operator: Operator) -> None:

@@ -157,6 +157,18 @@ def test_stats_of_a_user(operator: Operator) -> None:
     }
 
 
+def test_stats_of_nobody(operator: Operator) -> None:
+    operator.api.page("/v1/usage", [])
+    operator.api.refuse("GET", f"{USERS}/alice", 404, "There is no such user.")
+    assert "no such user" in operator.run("user", "stats", "acme", "alice", status=1).stderr
+
+
+def test_stats_of_who_has_used_nothing(operator: Operator) -> None:
+    operator.api.page("/v1/usage", [])
+    operator.api.answer("GET", f"{USERS}/alice", {"name": "alice"})
+    assert operator.json("user", "stats", "acme", "alice") == []
+
+
 def test_stats_of_all_users(operator: Operator) -> None:
     operator.api.page("/v1/usage", [USED], 1000)
     operator.api.page("/v1/usage", [USED])

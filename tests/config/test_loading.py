@@ -232,7 +232,7 @@ def test_nothing_shows_what_stands_in_the_file(problems: Problems, configure: Co
         url = "mysql://user:s3cret@host"
 
         [cache]
-        url = "redis://:s3cret@host"
+        url = "redis://:s3cret@host?ssl_cert_reqs=none"
         ttl = "s3cret"
 
         [usage]

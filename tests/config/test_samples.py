@@ -15,6 +15,7 @@ from gatekeeper.auth.registry import checker_types
 from gatekeeper.config.annotations import item_of, keys_of, model_of
 from gatekeeper.config.loading import load
 from gatekeeper.config.model import (
+    Burner,
     Cache,
     Credits,
     Limits,
@@ -27,6 +28,7 @@ from gatekeeper.config.model import (
     Timeouts,
     Usage,
 )
+from gatekeeper.net.listeners import BACKLOG
 
 ETC = Path(__file__).parents[2] / "etc"
 SAMPLE = (ETC / "gatekeeper.toml").read_text()
@@ -74,13 +76,17 @@ def test_the_sample_shows_the_defaults() -> None:
     shown = tomllib.loads(UNCOMMENTED)
     del shown["limits"]["body"]  # these have none
     del shown["usage"]["keep_days"]
+    del shown["cache"]["ca_file"]
     for key in ("rpc_url", "chain_id", "marketplace_url", "ca_file"):
         del shown["credits"][key]
+    for key in ("amount", "keyfile", "keyfile_password", "mnemonic", "metrics"):
+        del shown["burner"][key]
     models: dict[str, type[BaseModel]] = {
         "store": Store,
         "cache": Cache,
         "management": Management,
         "usage": Usage,
+        "burner": Burner,
         "credits": Credits,
         "log": Log,
         "limits": Limits,
@@ -128,14 +134,48 @@ def test_the_quick_start_loads(tmp_path: Path) -> None:
     assert settings.demo.origin in proxy.allow
 
 
+def service_of(unit: str) -> configparser.SectionProxy:
+    parser = configparser.RawConfigParser(strict=False)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read(ETC / unit)
+    return parser["Service"]
+
+
 def test_the_unit_gives_a_stop_the_time_that_it_needs() -> None:
-    unit = configparser.RawConfigParser(strict=False)
-    unit.optionxform = str  # type: ignore[assignment,method-assign]
-    unit.read(ETC / "gatekeeper.service")
-    service = unit["Service"]
+    service = service_of("gatekeeper.service")
     assert float(service["TimeoutStopSec"]) > Timeouts().drain
     assert service["ExecStart"].endswith(
         "twistd --nodaemon --pidfile= gatekeeper --config /etc/gatekeeper/gatekeeper.toml"
     )
     state_dir = tomllib.loads(SAMPLE)["state_dir"]
     assert state_dir == f"/var/lib/{service['StateDirectory']}"
+
+
+def test_the_unit_hears_of_the_daemon() -> None:
+    service = service_of("gatekeeper.service")
+    assert (service["Type"], service["NotifyAccess"]) == ("notify", "main")
+    assert service["ExecReload"].endswith("kill -HUP $MAINPID")
+    assert "AF_UNIX" in service["RestrictAddressFamilies"].split()
+
+
+def test_the_socket_unit_has_addresses_of_listeners() -> None:
+    """Of those in the sample."""
+    lines = (ETC / "gatekeeper.socket").read_text().splitlines()
+    addresses = {line.partition("=")[2] for line in lines if line.startswith("ListenStream=")}
+    assert addresses == {listener["bind"] for listener in tomllib.loads(SAMPLE)["listeners"]}
+    assert f"Backlog={BACKLOG}" in lines
+
+
+def test_the_burners_unit_may_do_what_it_has_to_and_no_more() -> None:
+    gateway, burner = service_of("gatekeeper.service"), service_of("gatekeeper-burner.service")
+    assert burner["ExecStart"].endswith(
+        "twistd --nodaemon --pidfile= gatekeeper-burner --config /etc/gatekeeper/burner.toml"
+    )
+    assert burner["EnvironmentFile"] != gateway["EnvironmentFile"]  # where no password is
+    assert "AmbientCapabilities" not in burner
+    its_own = {
+        "EnvironmentFile", "ExecStart", "RestartSec", "TimeoutStopSec", "CapabilityBoundingSet",
+        "AmbientCapabilities", "LimitNOFILE", "Type", "NotifyAccess", "WatchdogSec", "ExecReload",
+    }  # fmt: skip
+    rest = {key: value for key, value in gateway.items() if key not in its_own}
+    assert rest == {key: value for key, value in burner.items() if key not in its_own}

@@ -28,6 +28,7 @@ GATEWAY = 'bind = "127.0.0.1:8443"\n'
 NEEDS_CHECKERS = "needs `checkers`: nobody can be charged otherwise"
 NEEDS_USAGE = "needs `usage.enabled = true`"
 FIXED = 'has no meaning where charge = "fixed"'
+BY_UNITS = 'has no meaning where charge = "units"'
 CHAINED = 'has no meaning where source = "chain"'
 
 
@@ -109,6 +110,7 @@ def test_a_forward_proxy_sells_too(configure: Configure) -> None:
         ),
         ('source = "prepaid", maximum = 1, assumed = 1', [("maximum", FIXED), ("assumed", FIXED)]),
         ('source = "prepaid", charge = "fixed", assumed = 2', [("assumed", FIXED)]),
+        ('source = "prepaid", charge = "units", amount = 1', [("amount", BY_UNITS)]),
     ],
 )
 def test_prices_that_contradict_each_other(

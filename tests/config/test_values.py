@@ -199,3 +199,14 @@ def test_wrong(function: Callable[[str], object], text: str, message: str) -> No
 )
 def test_loopback(text: str, loopback: bool) -> None:
     assert values.parse_bind(text).loopback is loopback
+
+
+@pytest.mark.parametrize("value", [1, 2, values.MOST_WORKERS, "auto"])
+def test_workers(value: object) -> None:
+    assert values.check_workers(value) == value
+
+
+@pytest.mark.parametrize("value", [0, -1, values.MOST_WORKERS + 1, 2.0, True, "2", "many", None])
+def test_no_number_of_workers(value: object) -> None:
+    with pytest.raises(ValueError, match="must be a number from 1 to 64, or `auto`"):
+        values.check_workers(value)

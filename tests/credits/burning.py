@@ -373,6 +373,18 @@ class Node:
                     self.balances_of[holder] -= amount
             self.blocks.append(block)
 
+    def reorganize(self, depth: int, again: bool) -> None:
+        """The newest blocks are replaced by as many empty ones and one more."""
+        gone = [name for block in self.blocks[-depth:] for name in block]
+        del self.blocks[-depth:]
+        for name in gone:
+            if self.succeeded.pop(name, False):
+                for holder, amount in self.burns(self.signer.signed[name].data):
+                    self.balances_of[holder] += amount
+            if again:
+                self.waiting.setdefault(self._nonce(name), name)
+        self.blocks += [[] for _ in range(depth + 1)]
+
     def use_nonce(self, name: str) -> None:
         """Another wallet uses the account's next nonce."""
         nonce = self._spent(self.head_now)
@@ -428,6 +440,9 @@ class Node:
         nonce = self._nonce(name)
         if nonce < self._spent(self.head_now):
             return Sending.SPENT
+        rival = self.signer.signed.get(self.waiting.get(nonce, ""))
+        if rival is not None and rival.fees > self.signer.signed[name].fees:
+            return Sending.UNDERPRICED
         self.waiting[nonce] = name
         self._ask("answer")
         if self.automine:
@@ -453,6 +468,7 @@ class House:
         schedule: Schedule = SCHEDULE,
         ledger: Ledger | None = None,
         node: Node | None = None,
+        clock: Clock | None = None,
         reached: Any = ignore,
         **balances: int,
     ) -> None:
@@ -461,7 +477,7 @@ class House:
         self.ledger = ledger or Ledger()
         self.node = node or Node(signer, {people[who]: has for who, has in balances.items()})
         self.signer = signer
-        self.clock = Clock()
+        self.clock = clock or Clock()
         self.seams: list[Seam] = []
 
         def note(seam: Seam) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -15,6 +15,7 @@ from gatekeeper.credits.admission import Caller
 from gatekeeper.credits.chain import Chain
 from gatekeeper.credits.rpc import Rpc
 from gatekeeper.errors import StoreError
+from gatekeeper.store.leases import Leased, Seen, Wish, share
 from gatekeeper.store.ledger import Kept
 from gatekeeper.usage.records import PREPAID, Account
 from tests.auth.http_peers import Asked, FakeHttp
@@ -54,10 +55,12 @@ class Turns:
 
 
 class MemoryLedger:
-    """The store's accounts."""
+    """The store's accounts, and what is leased of them; ``asked`` for, call by call."""
 
     def __init__(self) -> None:
         self.kept: dict[Account, Kept] = {}
+        self.leased: dict[tuple[Account, str], int] = {}
+        self.burned: dict[Account, int] = {}  # how often
         self.asked: list[Sequence[Account]] = []
         self.away = False
 
@@ -66,6 +69,51 @@ class MemoryLedger:
         if self.away:
             return fail(StoreError("the disk is full"))
         return succeed([self.kept.get(each, Kept()) for each in accounts])
+
+    def see(self, accounts: Sequence[Account]) -> Deferred[list[Seen]]:
+        if self.away:
+            return fail(StoreError("the disk is full"))
+        return succeed([self._seen(each) for each in accounts])
+
+    def lease(self, owner: str, wishes: Sequence[Wish]) -> Deferred[list[Leased]]:
+        self.asked.append([wish.account for wish in wishes])
+        if self.away:
+            return fail(StoreError("the disk is full"))
+        return succeed([self._lease(owner, wish) for wish in wishes])
+
+    def release(self, owners: Sequence[str], older: float) -> Deferred[int]:
+        if self.away:
+            return fail(StoreError("the disk is full"))
+        gone = [key for key in self.leased if key[1] in owners]
+        for key in gone:
+            del self.leased[key]
+        return succeed(len(gone))
+
+    def write(self, owner: str, spent: Mapping[Account, int]) -> None:
+        """A batch."""
+        for account, amount in spent.items():
+            granted, before = self.kept.get(account, Kept())
+            self.kept[account] = Kept(granted, before + amount)
+            had = self.leased.get((account, owner), 0)
+            self.leased[account, owner] = max(0, had - amount)
+
+    def _seen(self, account: Account) -> Seen:
+        return Seen(burning=frozenset({(self.burned.get(account, 0), 0)}))
+
+    def _lease(self, owner: str, wish: Wish) -> Leased:
+        account = wish.account
+        granted, spent = self.kept.get(account, Kept())
+        in_all = granted + wish.allowance
+        had = self.leased.get((account, owner), 0)
+        if account.is_on_chain:
+            if wish.balance is None or not wish.balance.seen.still_holds(self._seen(account)):
+                self.leased[account, owner] = had - min(wish.give, had)
+                return Leased(self.leased[account, owner])
+            in_all = wish.balance.credits
+        others = sum(n for (a, o), n in self.leased.items() if a == account and o != owner)
+        change, free = share(wish, had, in_all, spent + others)
+        self.leased[account, owner] = had + change
+        return Leased(had + change, max(change, 0), free)
 
 
 class Node:
@@ -160,21 +208,4 @@ def now(answer: Deferred[T]) -> T:
     if hasattr(result, "raiseException"):
         result.raiseException()
     found: T = result
-    return found
-
-
-def reading(answers: Mapping[Account, Any], asked: list[Sequence[Account]]) -> Any:
-    """Reads accounts out of a dictionary."""
-
-    async def read(accounts: Sequence[Account]) -> list[Any]:
-        asked.append(accounts)
-        return [answers[each] for each in accounts]
-
-    return read
-
-
-def spent_by(accounts: Iterable[tuple[Account, int]]) -> dict[Account, int]:
-    found: dict[Account, int] = {}
-    for account, amount in accounts:
-        found[account] = found.get(account, 0) + amount
     return found

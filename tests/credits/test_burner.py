@@ -16,7 +16,12 @@ from gatekeeper.credits.burn_terms import Schedule
 from gatekeeper.credits.chain import Sending
 from gatekeeper.credits.ledger import ChargeState, SettlementState
 from gatekeeper.credits.pricing import Token
-from gatekeeper.credits.rpc import MalformedError, RefusedError, UnreachableError
+from gatekeeper.credits.rpc import (
+    MalformedError,
+    RefusedError,
+    StrangeContractError,
+    UnreachableError,
+)
 from gatekeeper.errors import StoreError
 from tests.credits.burning import ACCOUNT, ALICE, BOB, House
 
@@ -237,8 +242,8 @@ def test_another_failure_is_told_too(said: list[str]) -> None:
         house.node.failures["all"] = UnreachableError(text)
         house.go()
     assert [line for line in said if line.startswith("Burning: ")] == [
-        "Burning: connection refused",
-        "Burning: no answer within 10 s",
+        "Burning: the node at credits.rpc_url: connection refused",
+        "Burning: the node at credits.rpc_url: no answer within 10 s",
     ]
 
 
@@ -330,7 +335,7 @@ def test_one_contract_that_fails_does_not_keep_others_from_being_looked_at() -> 
 
     async def fail_for_one(contract: str, holders: list[tuple[str, int]]) -> list[int]:
         if contract != other.contract:
-            raise MalformedError("is it such a contract?")
+            raise StrangeContractError("there is no such contract")
         return await balances(contract, holders)
 
     house.node.balances = fail_for_one  # type: ignore[method-assign, assignment]

@@ -147,6 +147,14 @@ def test_a_wrong_password_is_fatal(tmp_path: Path) -> None:
     assert outcome(house.service.stopService()) == [None]
 
 
+def test_authorities_that_cannot_be_used(tmp_path: Path) -> None:
+    chain = CHAIN.model_copy(update={"ca_file": tmp_path / "ca.pem"})
+    with pytest.raises(ConfigurationError) as caught:
+        BurnerService(WORDS, chain, cast(ILedger, Ledger()), Clock(), lambda _: None)
+    (problem,) = caught.value.problems
+    assert problem.path == "credits.ca_file"
+
+
 def test_nothing_secret_is_shown(logged: Any) -> None:
     house = House()
     house.service.startService()

@@ -14,10 +14,18 @@ from gatekeeper.credits.ledger import ChargeState, SettlementState
 from gatekeeper.credits.signing import Signer
 from gatekeeper.store.interface import IStore
 from gatekeeper.store.opening import make_store
-from tests.anvil import BURNER, BURNER_PATH, OWNER, Anvil
+from gatekeeper.usage.records import Account, Batch
+from tests.anvil import BURNER, BURNER_PATH, OWNER, STRANGER, Anvil
 from tests.auth.http_peers import fixture_in_reactor, in_reactor
 from tests.contracts import UPGRADEABLE, WITHOUT_BLOCKS, Contract, deploy
-from tests.credits.burning_on_chain import GWEI, HOLDERS, TOKEN_ID, House, signer_at
+from tests.credits.burning_on_chain import (
+    GWEI,
+    HOLDERS,
+    POLICY,
+    TOKEN_ID,
+    House,
+    signer_at,
+)
 from tests.servers import PostgresServer
 
 ALICE, BOB, CAROL, DAVE = HOLDERS[:4]
@@ -346,6 +354,49 @@ async def test_a_role_that_is_missing_is_an_error_with_its_reason(
         "reverted: ERC1155: caller is not owner nor approved"
     }
     assert house.report.endings == {Ending.ERROR: 1}
+    await house.close()
+
+
+@in_reactor
+async def test_an_address_without_a_contract_is_given_up(
+    node: Anvil, contract: Contract, sqlite: IStore, signer: Signer
+) -> None:
+    """Others, who pay in a contract that there is, do not wait for it."""
+    house = House(node, contract, sqlite, signer)
+    house.mint({ALICE: 100})
+    nowhere = {Account(STRANGER, str(TOKEN_ID), holder): 10 for holder in (ALICE, BOB)}
+    await sqlite.write_batch(Batch("another", 0, 1, {}, (), nowhere))
+    house.metered += 20
+    await house.meter({ALICE: 10})
+    await house.finish()
+    assert house.calls() == [BURN]
+    assert await house.total(ChargeState.ERROR) == 20
+    assert await house.reasons(ChargeState.ERROR) == {
+        "there is no such contract at this address, where the answer is empty"
+    }
+    assert house.report.endings == {Ending.CONFIRMED: 1, Ending.ERROR: 1}
+    assert house.report.failures == {Trouble.REVERTED: POLICY.retries + 1}
+    assert not house.report.troubles
+    await house.close()
+
+
+@in_reactor
+async def test_a_contract_of_another_kind_is_given_up(
+    node: Anvil, contract: Contract, sqlite: IStore, signer: Signer
+) -> None:
+    """It takes every call, and answers with a word."""
+    word = "602060005260206000f3"  # puts 32 into memory, and returns that
+    code = f"0x600a600c600039600a6000f3{word}"
+    address = node.transact(OWNER, None, code)["contractAddress"].lower()
+    house = House(node, contract, sqlite, signer)
+    house.minted = {ALICE: 0}
+    spent = {Account(address, str(TOKEN_ID), ALICE): 10}
+    await sqlite.write_batch(Batch("another", 0, 1, {}, (), spent))
+    house.metered += 10
+    await house.finish()
+    assert await house.reasons(ChargeState.ERROR) == {
+        "there is no such contract at this address, where the answer is not 1 numbers"
+    }
     await house.close()
 
 

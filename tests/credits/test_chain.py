@@ -14,7 +14,12 @@ from gatekeeper.credits.chain import Chain, Sending
 from gatekeeper.credits.fees import FeeBounds, Fees, choose, gas_limit
 from gatekeeper.credits.grouping import Entry, burnable, fit, separate
 from gatekeeper.credits.pricing import Token
-from gatekeeper.credits.rpc import MalformedError, RefusedError, RevertedError, Rpc
+from gatekeeper.credits.rpc import (
+    RefusedError,
+    RevertedError,
+    Rpc,
+    StrangeContractError,
+)
 from gatekeeper.credits.signing import Mnemonic, Signed, Signer, Transaction, open_key
 from tests.anvil import BURNER, BURNER_PATH, MNEMONIC, OWNER, STRANGER, Anvil
 from tests.auth.http_peers import fixture_in_reactor, in_reactor
@@ -90,6 +95,17 @@ async def test_balances(chain: Chain, contract: Contract) -> None:
 
 
 @in_reactor
+async def test_each_balance_by_itself(chain: Chain, contract: Contract) -> None:
+    nobody = "0x" + "00" * 20
+    asked = [(HOLDERS[0], TOKEN_ID), (nobody, TOKEN_ID), (HOLDERS[1], TOKEN_ID)]
+    first, none, second = await chain.each_balance(contract.address, asked)
+    assert (first, second) == (10, 20)
+    assert none == 0 or isinstance(none, RevertedError)
+    (stranger,) = await chain.each_balance(STRANGER, asked[:1])
+    assert isinstance(stranger, StrangeContractError)
+
+
+@in_reactor
 async def test_the_chain_itself(chain: Chain, node: Anvil) -> None:
     assert await chain.chain_id() == node.chain_id
     head = await chain.head()
@@ -101,9 +117,9 @@ async def test_the_chain_itself(chain: Chain, node: Anvil) -> None:
 
 @in_reactor
 async def test_what_is_no_such_contract(chain: Chain) -> None:
-    with pytest.raises(MalformedError, match="is it such a contract"):
+    with pytest.raises(StrangeContractError, match="no such contract at this address"):
         await chain.balance(Token(STRANGER, TOKEN_ID), HOLDERS[0])
-    with pytest.raises(MalformedError, match="is it such a contract"):
+    with pytest.raises(StrangeContractError, match="no such contract at this address"):
         await chain.balances(STRANGER, [(HOLDERS[0], TOKEN_ID)])
 
 

@@ -14,10 +14,12 @@ from gatekeeper.config.model import Quota, Rate, Store
 from gatekeeper.credits.accounts import Accounts
 from gatekeeper.credits.admission import Admission, Admitted, Caller
 from gatekeeper.credits.balances import Balances
+from gatekeeper.credits.lending import Lending
 from gatekeeper.credits.quotas import QuotaLimit
 from gatekeeper.credits.rates import RateLimit
 from gatekeeper.errors import Refusal
 from gatekeeper.store.interface import IStore
+from gatekeeper.store.leases import owner_of
 from gatekeeper.store.opening import make_store
 from gatekeeper.usage.records import Account, Batch, Spent
 from tests.credits.callers import Clock, caller
@@ -41,8 +43,10 @@ class Node:
     def __init__(self, store: IStore, *quotas: Quota, rates: Sequence[Rate] = ()) -> None:
         self.store = store
         self.wall, self.monotonic = Clock(NEW_YEARS_EVE), Clock(1.0)
-        self.accounts = Accounts(Balances(store, None, None), TTL, self.monotonic, call_soon)
-        self.accounts.open()
+        self.name = f"node{next(self.numbers)}"
+        lending = Lending(store, Balances(store, None, None), TTL, self.monotonic)
+        self.accounts = Accounts(lending, TTL, self.monotonic, call_soon)
+        self.accounts.open(owner_of(self.name, 0))
         self.admission = Admission(
             [
                 *(RateLimit("acme", rate, self.monotonic) for rate in rates),
@@ -74,7 +78,7 @@ class Node:
     async def flush(self) -> None:
         """What was used goes into the store."""
         spent, self.spent = self.spent, {}
-        await self.store.write_batch(Batch("node", 0, next(self.numbers), {}, spent=spent))
+        await self.store.write_batch(Batch(self.name, 0, next(self.numbers), {}, spent=spent))
         self.accounts.flushed(spent)
 
 
@@ -135,14 +139,14 @@ async def test_after_a_restart_and_on_another_node(tmp_path: Path) -> None:
     store = make(tmp_path)
     await store.open()
     quota = Quota(units=5, per="day", by="key")
-    first, other = Node(store, quota), Node(store, quota)
+    first = Node(store, quota)
     for user, key in (("alice", "k1"), ("alice", ""), ("k1", "")):
         assert not isinstance(await first.use(caller(user, key), 3), Refusal)
     await first.flush()
     await store.close()
     store = make(tmp_path)
     await store.open()
-    other.store, other.accounts._read = store, Balances(store, None, None)
+    other = Node(store, quota)
     for user, key in (("alice", "k1"), ("alice", ""), ("k1", ""), ("bob", "k1")):
         admitted = await other.admit(caller(user, key))
         assert isinstance(admitted, Admitted)

@@ -16,6 +16,7 @@ from gatekeeper.config.model import ServiceCredits
 from gatekeeper.credits.accounts import Accounts
 from gatekeeper.credits.admission import Admission, Admitted, Caller, Limit
 from gatekeeper.credits.balances import Balances
+from gatekeeper.credits.lending import Lending
 from gatekeeper.credits.payments import ChainCredits, PrepaidCredits
 from gatekeeper.credits.price_book import PriceBook
 from gatekeeper.credits.pricing import MAX_CREDITS
@@ -36,6 +37,7 @@ from tests.credits.sellers import (
     Node,
     Turns,
     caller,
+    now,
 )
 from tests.documents import named
 
@@ -51,15 +53,16 @@ class Shop:
         self.clock = Clock()
         self.ledger = MemoryLedger()
         self.node = Node()
+        balances = Balances(self.ledger, self.node.chain, 7)  # type: ignore[arg-type]
         self.accounts = Accounts(
-            Balances(self.ledger, self.node.chain, 7),  # type: ignore[arg-type]
+            Lending(self.ledger, balances, 30.0, self.clock.seconds),  # type: ignore[arg-type]
             30.0,
             self.clock.seconds,
             self.turns.call_soon,
             size,
         )
         if open:
-            self.accounts.open()
+            self.accounts.open("here-0")
 
     def sell_prepaid(self, granted: int, spent: int = 0, **settings: Any) -> None:
         self.ledger.kept[ALICE] = Kept(granted, spent)
@@ -247,6 +250,7 @@ def test_who_makes_no_usage_record_pays_nothing(who: Caller) -> None:
         shop = Shop()
         sell(shop, 0)
         assert ended(shop.admit(who)) == ()
+        now(Deferred.fromCoroutine(shop.limit.read(who)))
         assert shop.ledger.asked == []
         assert shop.node.calls == []
 
@@ -278,7 +282,7 @@ def test_usage_of_an_earlier_run_is_not_in_the_store_yet() -> None:
     shop = Shop(open=False)
     shop.sell_prepaid(5)
     assert shop.refuse(caller()).reason == "balance_unavailable"
-    shop.accounts.open()
+    shop.accounts.open("here-0")
     shop.admit(caller())
 
 

@@ -220,6 +220,21 @@ class TestUsers:
         expect(screen.row("users", name, "disabled")).to_be_visible()
 
 
+class TestCredits:
+    def test_what_was_granted(self, screen: Screen) -> None:
+        page = screen.log_in()
+        section = page.locator("#credits")
+        expect(section.get_by_text("Nobody was granted any credits.")).to_be_visible()
+        expect(section.get_by_text("Nothing is owed on a chain.")).to_be_visible()
+        grant = {"user": "clara", "credits": 12_345, "pool": "maps"}
+        screen.house.manage("POST", "/v1/credits/grants", grant)
+        row = screen.row("credits", "clara", "maps")
+        expect(row.locator("[data-label=Left]")).to_have_text("12,345")
+        screen.house.manage("POST", "/v1/credits/grants", {**grant, "credits": -45})
+        expect(row.locator("[data-label=Left]")).to_have_text("12,300")
+        expect(row.locator("[data-label=Spent]")).to_have_text("0")
+
+
 class TestRevoking:
     def test_a_key(self, screen: Screen) -> None:
         made = screen.house.manage("POST", "/v1/keys", {"user": "kim", "label": "of the laptop"})

@@ -13,7 +13,7 @@ from twisted.web.iweb import IRequest
 
 from gatekeeper.errors import Refusal
 from gatekeeper.management.answers import refuse, write
-from gatekeeper.management.dashboard.attempts import FREE
+from gatekeeper.management.attempts import FREE
 from gatekeeper.management.dashboard.numbers import Numbers
 from gatekeeper.management.dashboard.root import Root
 from gatekeeper.management.dashboard.sessions import IDLE

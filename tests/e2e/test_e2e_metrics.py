@@ -32,7 +32,13 @@ from = "/nowhere"
 to = "http://@nowhere@"
 checkers = []
 """
-NAMES = {family.name.removesuffix("_total") for family in all_families()}
+#: What is told of parts that this daemon does not have.
+ELSEWHERE = ("gatekeeper_burner_", "gatekeeper_worker_")
+NAMES = {
+    family.name.removesuffix("_total")
+    for family in all_families()
+    if not family.name.startswith(ELSEWHERE)
+}
 
 
 def token(daemon: Daemon) -> str:

@@ -20,6 +20,7 @@ from argon2 import PasswordHasher
 from tests.daemon import Daemon, wait_until
 from tests.faults.load import PASSWORD, Load
 from tests.faults.relay import Relay
+from tests.process.crew import kill
 from tests.servers import PostgresServer
 
 USERS: Final = ("ann", "bob", "cem")
@@ -73,7 +74,13 @@ class House:
     """Everything that a fault can be done to."""
 
     def __init__(
-        self, directory: Path, server: PostgresServer, fsync: str, *, small_disk: bool = False
+        self,
+        directory: Path,
+        server: PostgresServer,
+        fsync: str,
+        *,
+        small_disk: bool = False,
+        workers: int = 1,
     ) -> None:
         self.directory = directory
         self.server = server
@@ -81,6 +88,7 @@ class House:
         self.relay = Relay(server.port)
         self._wrapper = _small_disk(directory / "state" / "journal") if small_disk else ()
         self._fsync = fsync
+        self._workers = workers
         self.daemon: Daemon
         self.load: Load
 
@@ -90,6 +98,7 @@ class House:
         parts = urlsplit(self.url)
         url = parts._replace(netloc=f"{parts.netloc.rpartition(':')[0]}:{self.relay.port}").geturl()
         text = _CONFIGURATION.replace("URL", url).replace("FSYNC", self._fsync)
+        text = f"workers = {self._workers}\n{text}"
         self.daemon = Daemon(self.directory, text, wrapper=self._wrapper)
         with self.relay, Load(self.daemon.port("gateway"), USERS, _CONNECTIONS) as self.load:
             self.daemon.ports["origin"] = self.load.origin_port
@@ -118,6 +127,10 @@ class House:
         self.daemon.kill()
         self.daemon.pid_file.unlink(missing_ok=True)
         self.daemon.start()
+
+    def kill_worker(self, number: int) -> None:
+        """SIGKILL for one worker, which is replaced."""
+        kill(self.daemon, number)
 
     def finish(self) -> None:
         """End the load; stop the daemon, and start it again until nothing is left to flush."""
@@ -230,6 +243,24 @@ def killed(house: House) -> None:
     house.serve()
 
 
+def worker_killed(house: House) -> None:
+    """SIGKILL of one of two workers, and of the other; the daemon goes on."""
+    for number in (1, 2, 1):
+        house.serve()
+        house.kill_worker(number)
+    house.serve()
+
+
+def worker_killed_while_the_store_is_away(house: House) -> None:
+    """What it has left is taken over, and flushed when the store is back."""
+    house.server.stop(signal.SIGQUIT)
+    house.serve(500)
+    house.kill_worker(1)
+    house.serve(500)
+    house.server.start()
+    house.wait_for_the_store()
+
+
 def store_crashes(house: House) -> None:
     """``pg_ctl stop -m immediate`` in the middle of the flushes, and a restart."""
     house.wait_for_the_store()
@@ -310,6 +341,8 @@ FAULTS: Final[tuple[Callable[[House], None], ...]] = (
     stopped,
     killed_while_the_store_is_away,
     answers_lost_and_killed,
+    worker_killed,
+    worker_killed_while_the_store_is_away,
 )
 
 
@@ -317,7 +350,8 @@ def run(
     fault: Callable[[House], None], directory: Path, server: PostgresServer, fsync: str = "interval"
 ) -> Result:
     """Do one round of a fault, and say what it came to."""
-    house = House(directory, server, fsync, small_disk=fault is disk_full)
+    workers = 2 if fault.__name__.startswith("worker_") else 1
+    house = House(directory, server, fsync, small_disk=fault is disk_full, workers=workers)
     try:
         with house.open():
             fault(house)

@@ -1,28 +1,36 @@
-"""A TCP relay in front of PostgreSQL that can swallow the answer to a COMMIT."""
+"""A TCP relay in front of a server that can swallow the answer to what changes something there."""
 
 from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
 #: What a flush writes with: one statement, which is a transaction of its own, or several and this.
-_DECISIVE: Final = (b"INSERT INTO usage", b"COMMIT")
+_FLUSH: Final = (b"INSERT INTO usage", b"COMMIT")
 
 
 class Relay:
     """A context manager: listens on ``port`` and relays to ``target``, both on 127.0.0.1.
 
-    While ``cuts_left`` is above 0, the answer to what makes a flush final is thrown away and the
-    connection cut: the server has done it, and the daemon cannot know. ``cuts`` counts.
+    While ``cuts_left`` is above 0, the answer to a request with one of the ``decisive`` words is
+    thrown away and the connection cut: the server has done it, and the client cannot know. ``cuts``
+    counts. With ``hangs`` the connection is not cut, and nothing more comes over it.
     """
 
-    def __init__(self, target: int) -> None:
+    def __init__(
+        self, target: int, decisive: Sequence[bytes] = _FLUSH, *, hangs: bool = False
+    ) -> None:
         self.target = target
+        self._decisive = decisive
+        self._hangs = hangs
         self.cuts_left = 0
         self.cuts = 0
+        self._open: set[socket.socket] = set()
+        self._severed = threading.Event()
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port: int = self._listening.getsockname()[1]
 
@@ -37,6 +45,17 @@ class Relay:
             self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
 
+    def sever(self) -> None:
+        """Cut all connections, and each new one at once."""
+        self._severed.set()
+        for connection in self._open.copy():
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def mend(self) -> None:
+        """Relay again."""
+        self._severed.clear()
+
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
@@ -44,22 +63,31 @@ class Relay:
                 threading.Thread(target=self._relay, args=(client,), daemon=True).start()
 
     def _relay(self, client: socket.socket) -> None:
+        self._open.add(client)
+        try:
+            if not self._severed.is_set():
+                self._connect(client)
+        finally:
+            self._open.discard(client)
+            _cut(client)
+
+    def _connect(self, client: socket.socket) -> None:
         try:
             server = socket.create_connection(("127.0.0.1", self.target))
         except OSError:
-            client.close()
             return
         decisive = threading.Event()
 
         def to_server() -> None:
             with suppress(OSError):
                 while data := client.recv(1 << 18):
-                    if any(statement in data for statement in _DECISIVE):
+                    if any(word in data for word in self._decisive):
                         decisive.set()
                     server.sendall(data)
             _cut(server)
 
         threading.Thread(target=to_server, daemon=True).start()
+        swallowing = False
         with suppress(OSError):
             while data := server.recv(1 << 18):
                 if decisive.is_set():
@@ -67,9 +95,11 @@ class Relay:
                     if self.cuts_left:
                         self.cuts_left -= 1
                         self.cuts += 1
-                        break
-                client.sendall(data)
-        _cut(client)
+                        if not self._hangs:
+                            break
+                        swallowing = True
+                if not swallowing:
+                    client.sendall(data)
         _cut(server)
 
 

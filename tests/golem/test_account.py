@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from gatekeeper.golem.account import Account
-from gatekeeper.golem.management import Refused, Unreachable
+from gatekeeper.management_client import Refused, Unreachable
 
 NAMES = st.sampled_from("abc")
 
@@ -19,7 +20,7 @@ class API:
         self.users: dict[str, int] = {}
         self.away = False
 
-    def call(self, method: str, *path: str, body: Any = None, timeout: float = 1.0) -> Any:
+    def call(self, method: str, path: Sequence[str], body: Any = None, timeout: float = 1.0) -> Any:
         if self.away:
             raise Unreachable("away")
         if method == "POST":

@@ -6,7 +6,7 @@ import pytest
 
 from gatekeeper.golem.account import Account
 from gatekeeper.golem.commands import UsageError, parse_command, public_service
-from gatekeeper.golem.management import ManagementAPI, Refused, Unreachable
+from gatekeeper.management_client import Client, Refused, Unreachable, parse_address
 from tests.golem.standin import StandIn
 
 SERVICE: dict[str, Any] = {
@@ -20,8 +20,8 @@ SERVICE: dict[str, Any] = {
 
 @pytest.fixture
 def account(standin: StandIn) -> Account:
-    api = ManagementAPI(standin.url)
-    api.call("POST", "services", body=SERVICE)
+    api = Client(parse_address(standin.url))
+    api.call("POST", ("services",), body=SERVICE)
     return Account(api, "acme")
 
 
@@ -131,11 +131,11 @@ class TestTheService:
     def test_that_is_none(
         self, account: Account, monkeypatch: pytest.MonkeyPatch, answer: Any
     ) -> None:
-        monkeypatch.setattr(ManagementAPI, "call", lambda *_, **__: answer)
+        monkeypatch.setattr(Client, "call", lambda *_, **__: answer)
         with pytest.raises(Unreachable, match="no service"):
             run(account, "service", "info")
 
     def test_that_is_gone(self, account: Account, standin: StandIn) -> None:
         standin.services.clear()
-        with pytest.raises(Refused, match="404"):
+        with pytest.raises(Refused, match="no such service"):
             run(account, "service", "info")

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from argon2 import PasswordHasher
 
 from gatekeeper.golem import proxy
 from gatekeeper.golem.definitions import certificate_hash
-from gatekeeper.golem.management import ManagementAPI, read_token
+from gatekeeper.management_client import Client, parse_address, read_token
 from tests.authority import Authority
 from tests.daemon import ROOT, Daemon, free_port, wait_until
 from tests.e2e.plain import curl
@@ -30,6 +30,10 @@ management = {{ bind = "@management@" }}
 type = "basic"
 users = {{ alice = '{HASH}' }}
 """
+
+
+def client(url: str, token: Callable[[], str | None] = lambda: None) -> Client:
+    return Client(parse_address(url), token)
 
 
 @pytest.fixture
@@ -85,7 +89,7 @@ def test_the_runtime_starts_a_gatekeeper(tmp_path: Path, monkeypatch: pytest.Mon
     def token() -> str | None:
         return read_token(token_file) if token_file.exists() else None
 
-    api = ManagementAPI(f"http://127.0.0.1:{free_port()}", token)
+    api = client(f"http://127.0.0.1:{free_port()}", token)
 
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     pid_file = home / "twistd.pid"
@@ -107,7 +111,7 @@ def test_a_gatekeeper_that_cannot_start(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     (tmp_path / "gatekeeper").mkdir()
     (tmp_path / "gatekeeper" / "state").touch()
-    api = ManagementAPI(f"http://127.0.0.1:{free_port()}")
+    api = client(f"http://127.0.0.1:{free_port()}")
     with pytest.raises(proxy.ProxyError, match=r"state_dir: .* is not a directory"):
         proxy.ensure_running(api, tmp_path)
 
@@ -115,4 +119,4 @@ def test_a_gatekeeper_that_cannot_start(tmp_path: Path, monkeypatch: pytest.Monk
 def test_one_that_is_no_gatekeeper_of_ours(tmp_path: Path, origin: Origin) -> None:
     """What answers at the address answers something else."""
     with pytest.raises(proxy.ProxyError, match="is no management API"):
-        proxy.ensure_running(ManagementAPI(origin.url), tmp_path)
+        proxy.ensure_running(client(origin.url), tmp_path)

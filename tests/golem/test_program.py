@@ -83,6 +83,12 @@ class TestOfferTemplate:
             assert loaded & {"twisted", "pydantic", "click", "google", "yaml"} == set()
 
 
+def test_what_is_missing_is_told(workdir: Path) -> None:
+    done = run_program("acme", directory=workdir)
+    assert done.returncode == 2
+    assert done.stderr.endswith("error: the following arguments are required: COMMAND\n")
+
+
 class TestLookup:
     def test_configured_directories_come_first(self, workdir: Path, tmp_path: Path) -> None:
         places = []
@@ -155,7 +161,7 @@ class TestTest:
         standin.token = "s3cret"
         done = run_program("acme", "test", directory=workdir, MANAGEMENT_API_URL=standin.url)
         assert done.returncode == 1
-        assert "give its token with --token-file" in done.stderr
+        assert "a token is needed (--token-file)" in done.stderr
 
     def test_one_can_be_started(self, workdir: Path, nowhere: str) -> None:
         define(workdir, bindHttp=f"127.0.0.1:{free_port()}")
@@ -189,8 +195,9 @@ class TestTest:
     @pytest.mark.parametrize(
         ("url", "complaint"),
         [
-            ("https://127.0.0.1:6668", "--management-url: the management API's URL must be"),
-            ("127.0.0.1:6668", "--management-url: the management API's URL must be"),
+            ("https://127.0.0.1:1", "none can be started there from here"),
+            ("unix:/nowhere.sock", "none can be started there from here"),
+            ("127.0.0.1:6668", "--management-url: must be http://HOST:PORT"),
             ("http://127.0.0.1:99999", "--management-url: "),
             ("http://192.0.2.1.invalid:6668", "none can be started there from here"),
         ],

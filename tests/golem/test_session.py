@@ -58,7 +58,7 @@ def test_commands_that_fail(supervisor: Supervisor) -> None:
     assert supervisor.run("user", "add", "alice", "wonderland").code == 0
     code, output, errors = supervisor.run("user", "add", "alice", "other")
     assert (code, output) == (1, None)
-    assert "409" in errors
+    assert "already" in errors
     assert supervisor.run("user", "remove", "bob").code == 1
     code, output, errors = supervisor.run("user", "make", "bob", "s3cret")
     assert (code, output) == (2, None)
@@ -160,7 +160,7 @@ class TestTheAPIGoesAway:
         management.crash()
         code, output, errors = supervisor.run("user", "add", "bob", "builder")
         assert (code, output) == (1, None)
-        assert "does not answer" in errors
+        assert "cannot be reached" in errors
         told = len(supervisor.counters)
         wait_until(lambda: len(supervisor.counters) > told, "counters go on")
         management.come_back()
@@ -307,13 +307,13 @@ class TestStarting:
         )
         with Supervisor("other", management.url, workdir) as other:
             assert other.wait() == 1
-            assert "409: from: overlaps" in other.stderr
+            assert "from: overlaps" in other.stderr
 
     def test_a_token(self, standin: StandIn, workdir: Path) -> None:
         standin.token = "s3cret-token"
         with Supervisor("acme", standin.url, workdir) as refused:
             assert refused.wait() == 1
-            assert "401" in refused.stderr
+            assert "a token is needed (--token-file)" in refused.stderr
             assert "--token-file" in refused.stderr
         file = workdir / "token"
         file.write_text("s3cret-token\n")

@@ -64,7 +64,12 @@ def test_the_whole(old: Nevermined, loaded: Load) -> None:
     assert found.marketplace_url == "https://marketplace-api.example.com"
     assert found.backend_url == "https://one-backend.example.com"
     read_settings(found)  # the secrets are such as the daemon takes
+    assert settings.credits.rpc_url == "https://arbitrum.example.com/v2/web3-s3cret"
+    assert settings.credits.chain_id == 421614
+    assert settings.credits.marketplace_url == "https://marketplace-api.example.com"
     (service,) = settings.services
+    sold = [each.credits for each in settings.listeners] + [service.credits]
+    assert [each and each.source for each in sold] == [None, "chain", None, "chain"]
     assert (service.to, service.checkers, service.cors) == ("grant", ("nevermined",), False)
 
 
@@ -74,13 +79,8 @@ def test_what_becomes_of_each_variable(old: Nevermined) -> None:
     named = {name for setting in told for name in setting.split(", ")}
     assert named == {name for name, value in ENVIRONMENT.items() if value}
     assert set(left(take_over(old))) == {
-        "KEYFILE_PASSWORD",
-        "KEYFILE_PATH",
         "LOG_COLOR",
-        "MAX_RETRIES",
-        "NETWORK_ID",
         "OTEL_EXPORTER_OTLP_METRICS_AUTHORIZATION",
-        "WEB3_PROVIDER_URL",
     }
 
 
@@ -103,14 +103,14 @@ def test_every_known_variable_is_told_of(old: Nevermined, name: str) -> None:
 def test_no_variable_has_two_fates() -> None:
     names = [setting.variable for setting in variables.SETTINGS]
     names += [*variables.INTROSPECTION, *variables.STORE]
-    names += [*variables.NOT_YET, *variables.NEEDLESS, *variables.LEFT]
+    names += [*variables.NEEDLESS, *variables.LEFT]
     assert len(names) == len(set(names)) == len(variables.KNOWN)
 
 
 def test_what_else_is_in_the_process_environment_is_nobodys_business(old: Nevermined) -> None:
-    environment = {"JWT_SECRET_PHRASE": PHRASE, "EDITOR": "vi", "NETWORK_ID": "1"}
+    environment = {"JWT_SECRET_PHRASE": PHRASE, "EDITOR": "vi", "OTEL_SERVICE_NAME": "x"}
     imported = import_nevermined(replace(old, environment=environment, whole=False), Secrets())
-    assert list(left(imported)) == ["NETWORK_ID"]
+    assert list(left(imported)) == ["OTEL_SERVICE_NAME"]
 
 
 # --- secrets --------------------------------------------------------------------------------------
@@ -123,6 +123,7 @@ def test_secrets_in_files(old: Nevermined, loaded: Load, tmp_path: Path) -> None
         "jwt-secret-phrase",
         "backend-auth-token",
         "store-url",
+        "web3-provider-url",
     }
     assert "s3cret" not in repr(imported)
     directory.mkdir()
@@ -256,6 +257,36 @@ def test_the_marketplace(
     assert checker(loaded(imported.text, environment)).marketplace_url == url
     assert list(left(imported)) == ([in_left] if in_left else [])
     assert "s3cret" not in repr(imported.notes.left)
+
+
+@pytest.mark.parametrize(
+    ("given", "in_left"),
+    [
+        ({"WEB3_PROVIDER_URL": "https://n", "MARKETPLACE_API_URI": "https://a"}, []),
+        ({"WEB3_PROVIDER_URL": "https://n"}, ["MARKETPLACE_API_URL"]),
+        ({"NETWORK_ID": "137", "MARKETPLACE_API_URL": "https://a"}, []),
+        ({"NETWORK_ID": "0"}, ["NETWORK_ID"]),
+        ({"NETWORK_ID": "polygon"}, ["NETWORK_ID"]),
+    ],
+)
+def test_requests_are_sold_where_it_is_known_whom_to_ask(
+    old: Nevermined, loaded: Load, given: dict[str, str], in_left: list[str]
+) -> None:
+    environment = {**given, "JWT_SECRET_PHRASE": PHRASE}
+    imported = take_over(old, **environment)
+    settings = loaded(imported.text, environment)
+    assert list(left(imported)) == in_left
+    assert settings.credits.rpc_url == given.get("WEB3_PROVIDER_URL")
+    assert settings.credits.chain_id == (137 if given.get("NETWORK_ID") == "137" else None)
+    both = {"WEB3_PROVIDER_URL", "MARKETPLACE_API_URI"} <= given.keys()
+    sellers = (settings.listeners[1], settings.services[0])
+    assert [each.credits is not None for each in sellers] == [both, both]
+
+
+def test_a_chain_that_is_no_url_is_told(old: Nevermined) -> None:
+    imported = take_over(old, WEB3_PROVIDER_URL="wss://s3cret.example", JWT_SECRET_PHRASE=PHRASE)
+    assert "must be a URL that starts with" in left(imported)["WEB3_PROVIDER_URL"]
+    assert "s3cret" not in imported.text + repr(imported.notes.left)
 
 
 @pytest.mark.parametrize("name", ["BACKEND_API_URI", "BACKEND_AUTH_TOKEN"])

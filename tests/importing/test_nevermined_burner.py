@@ -13,6 +13,7 @@ from gatekeeper.errors import ConfigurationError
 from gatekeeper.importing import nevermined_burner, nevermined_variables
 from gatekeeper.importing.nevermined_burner import complete
 from gatekeeper.tap_burner import load_settings
+from tests.documents import LITERAL, table
 
 STATE = 'state_dir = "state"\n'
 ENVIRONMENT = {
@@ -145,3 +146,15 @@ def test_the_file_is_not_changed() -> None:
 def test_every_variable_is_one_of_the_original() -> None:
     names = {variable.name for variable in nevermined_burner.VARIABLES}
     assert names <= nevermined_variables.KNOWN
+
+
+def test_the_page_names_every_variable() -> None:
+    rows = table("docs/credits.rst", "In place of Nevermined's burner")
+    named = {
+        name: "".join(LITERAL.findall(key)[:1])
+        for names, key in rows
+        for name in LITERAL.findall(names)
+    }
+    wanted = {each.name: f"{each.table}.{each.key}" for each in nevermined_burner.VARIABLES}
+    wanted |= dict.fromkeys(nevermined_variables.STORE, "store.url")
+    assert named == {**wanted, "VERBOSE": ""}

@@ -14,11 +14,14 @@ from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from gatekeeper.auth.hashing import HashingQueue
+from gatekeeper.auth.token_cache import MemoryTokenCache
 from gatekeeper.config.model import Settings
-from gatekeeper.errors import StoreError
+from gatekeeper.errors import ConfigurationError, Problem, StoreError
 from gatekeeper.management.api import ManagementAPI
 from gatekeeper.management.gate import Gate
 from gatekeeper.management.health import Readiness
+from gatekeeper.management.keyvals import Keyvals
+from gatekeeper.management.live import LocalExchanges, Traffic
 from gatekeeper.management.managed import Managed
 from gatekeeper.management.site import BoundedRequest, BoundedSite
 from gatekeeper.management.status import Counts, ListenerState, Status
@@ -27,6 +30,7 @@ from gatekeeper.state import Guard, State, View
 from gatekeeper.store.interface import RecordQuery, UsageQuery, UsageRow
 from gatekeeper.store.state import AuditEntry, Change, IState, Snapshot
 from gatekeeper.usage.records import UsageRecord
+from tests.management.memory_ledger import MemoryLedger
 from tests.management.test_management import Answer, Client
 
 T = TypeVar("T")
@@ -64,12 +68,12 @@ class Threads:
 
 
 @implementer(IState)
-class MemoryStore:
+class MemoryStore(MemoryLedger):
     """What the API asks of a store. ``away``: it does not answer."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.view = View.of(Snapshot(1))
-        self.entries: list[AuditEntry] = []
         self.usage: list[UsageRow] = []
         self.records: list[UsageRecord] = []
         self.queries: list[UsageQuery | RecordQuery] = []
@@ -97,6 +101,9 @@ class MemoryStore:
             return self.view.version
 
         return self._answer(change)
+
+    def watch_state(self, changed: Callable[[int | None], object]) -> None:
+        """It cannot."""
 
     def audit(
         self, limit: int, before: int | None = None
@@ -153,12 +160,14 @@ class House:
         self.settings = Settings.model_validate(configuration or CONFIGURATION)
         self.readiness = Readiness({"store": lambda: None})
         self.live: set[Any] = set()
+        self.tokens = MemoryTokenCache(300, monotonic=self.clock.seconds)
         self.flush: Callable[[bool], Deferred[bool]] = lambda urgent: succeed(True)
         self.reloads = 0
+        self.wrong: list[Problem] = []
         self.stops = 0
         status = Status(
             self.readiness,
-            Counts(lambda: 3, lambda: len(self.live), lambda: 1, lambda: len(self.state.users)),
+            Counts(self._traffic, lambda: 1, lambda: len(self.state.users)),
             lambda: [ListenerState(name="public", role="gateway", address="127.0.0.1:4000")],
             wall_clock=lambda: NOW + self.clock.seconds(),
             started=NOW,
@@ -167,7 +176,9 @@ class House:
             self.settings,
             self.state,
             self.store,
-            SimpleNamespace(live=self.live, wall_clock=lambda: NOW, monotonic=lambda: 100.0),
+            LocalExchanges(
+                SimpleNamespace(live=self.live, wall_clock=lambda: NOW, monotonic=lambda: 100.0)
+            ),
             status,
             HashingQueue(Threads()),
             lambda *, urgent=False: self.flush(urgent),
@@ -175,10 +186,12 @@ class House:
             self._stop,
             self.clock,
             lambda: NOW + self.clock.seconds(),
+            zones={"tokens": self.tokens},
         )
         token = OperatorToken(TOKEN) if actor == "token" else None
         gate = Gate(token, is_socket=actor == "socket")
-        api = ManagementAPI(self.readiness, self.clock, managed=self.managed, gate=gate)
+        keyvals = Keyvals(self.managed.zones, token, lambda: NOW + self.clock.seconds())
+        api = ManagementAPI(self.readiness, self.clock, keyvals, None, self.managed, gate)
         self.site = BoundedSite(api.resource(), BoundedRequest, Clock(), most=100_000, head=65536)
 
     def call(
@@ -238,8 +251,14 @@ class House:
         assert answer.status == 200, answer.body
         return answer.document
 
-    def _reload(self) -> None:
+    async def _traffic(self) -> Traffic:
+        return Traffic(3, len(self.live))
+
+    async def _reload(self) -> Sequence[str]:
         self.reloads += 1
+        if self.wrong:
+            raise ConfigurationError(self.wrong)
+        return ["store.url"]
 
     def _stop(self) -> None:
         self.stops += 1

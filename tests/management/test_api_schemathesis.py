@@ -7,6 +7,7 @@ nonsense that is taken.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
 
@@ -19,8 +20,12 @@ from requests.adapters import HTTPAdapter
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 from twisted.logger import capturedLogs
 
+from gatekeeper.credits.grouping import Entry
+from gatekeeper.credits.ledger import ChargeState, Settlement, SettlementState
 from gatekeeper.management.index import describe
+from gatekeeper.store.ledger import ChargeRow, Kept, LedgerEvent, StoredSettlement
 from gatekeeper.store.state import Add, AuditEntry, StoredKey, StoredService, StoredUser
+from gatekeeper.usage.records import PREPAID, Account
 from tests.auth.support import ALICE
 from tests.management.api_house import NOW, TOKEN, House, row
 from tests.management.test_management import Client, errors
@@ -67,6 +72,10 @@ def response(
     return adapter.build_response(request, made)
 
 
+async def balances(accounts: Sequence[Account]) -> list[tuple[int, int]]:
+    return [(9, 2)] * len(accounts)
+
+
 def populate(house: House) -> None:
     """What there is before each request."""
     service = {"name": "acme", "from": "/acme", "to": "http://127.0.0.1:9", "checkers": ["users"]}
@@ -77,6 +86,19 @@ def populate(house: House) -> None:
     )
     house.state.change([Add(thing) for thing in things], AuditEntry(NOW, "token", "", "begin", ""))
     house.store.usage.append(row("acme", "alice", "/acme", 3))
+    house.store.kept[Account(PREPAID, "default", "alice")] = Kept(7, 9)
+    owes = Account("0x" + "c0" * 20, "7", "0x" + "a1" * 20)
+    house.store.charged.append(
+        ChargeRow(1, owes, 5, ChargeState.UNCOLLECTED, False, None, 3, "short", NOW, NOW)
+    )
+    settled = Settlement(SettlementState.CLAIMED)
+    entries = (Entry(owes.holder, 7, 5, 4),)
+    house.store.settled.append(
+        StoredSettlement(3, owes.source, owes.holder, settled, entries, (), "", NOW, NOW)
+    )
+    house.managed.balances = balances
+    house.store.log.append(LedgerEvent(NOW, "charge", "1", "short", "", "uncollected"))
+    house.tokens.add("alice", "a-token")
 
 
 #: What fits the schema may still be of no use (422), or in the way of something (409).

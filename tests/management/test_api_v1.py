@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import csv
+import json
+from collections.abc import Mapping
 from hashlib import sha256
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 
 from gatekeeper.auth.passwords import verify_password
 from gatekeeper.auth.revoked import jti_digest, token_digest
-from gatekeeper.net.balancing import UpstreamState
+from gatekeeper.auth.token_cache import MemoryTokenCache, TokenCacheError
+from gatekeeper.auth.token_exchange import fingerprint
+from gatekeeper.errors import Problem
+from gatekeeper.net.balancing_attempt import UpstreamState
 from gatekeeper.net.balancing_health import State
 from gatekeeper.store.interface import UsageQuery
-from gatekeeper.usage.records import UsageRecord
+from gatekeeper.usage.records import Spent, UsageRecord
 from tests.management.api_house import NOW, House, row
 
 SERVICE = {"name": "acme", "from": "/acme", "to": "http://127.0.0.1:9", "checkers": ["users"]}
@@ -64,7 +70,11 @@ class TestServices:
         states = {
             "acme": (UpstreamState(one, State.UP, 3, 0), UpstreamState(two, State.EJECTED, 0, 2))
         }
-        house.managed.upstreams = lambda name: states.get(name, ())
+
+        async def upstreams() -> Any:
+            return states
+
+        house.managed.upstreams = upstreams
         shown = house.call("PUT", "/v1/services/acme", several).document
         assert (shown["to"], shown["health"]["path"]) == (urls, "/healthz")
         assert house.get("/v1/services/acme")["upstreams"] == [
@@ -201,6 +211,78 @@ class TestRevocations:
         assert house.state.revocations == {}
 
 
+class Away(MemoryTokenCache):
+    """A token cache that cannot be reached."""
+
+    def items(self) -> Deferred[Mapping[str, str]]:
+        return fail(TokenCacheError("away"))
+
+
+class TestCachedTokens:
+    def test_list_and_revoke(self, house: House) -> None:
+        told: list[str] = []
+        house.tokens.subscribe(told.append)
+        house.tokens.add("alice:192.0.2.7", "a-token")
+        house.tokens.add(fingerprint(b"bob"), "another")
+        found = house.get("/v1/tokens")["items"]
+        alice = {
+            "zone": "tokens",
+            "id": fingerprint(b"alice:192.0.2.7"),
+            "key": "alice:192.0.2.7",
+            "revoked": False,
+        }
+        key = fingerprint(b"bob")
+        bob = {"zone": "tokens", "id": key, "key": key, "revoked": False}
+        assert sorted(found, key=str) == sorted([alice, bob], key=str)
+        path = f"/v1/tokens/tokens/{alice['id']}"
+        assert house.call("DELETE", path).status == 204
+        assert told == ["alice:192.0.2.7"]
+        assert alice | {"revoked": True} in house.get("/v1/tokens", zone="tokens")["items"]
+        assert house.get("/v1/tokens", zone="other")["items"] == []
+        (entry,) = [each for each in house.store.entries if each.subject.startswith("tokens/")]
+        assert (entry.action, entry.subject) == ("cached-token.revoke", path[4:])
+
+    @pytest.mark.parametrize("path", ["tokens/nobody", "other/alice"])
+    def test_no_such_token(self, house: House, path: str) -> None:
+        assert house.call("DELETE", f"/v1/tokens/{path}").status == 404
+
+    def test_a_cache_that_is_away(self, house: House) -> None:
+        house.managed.zones = {"tokens": Away(300)}
+        answer = house.call("GET", "/v1/tokens")
+        assert (answer.status, answer.document["reason"]) == (503, "token_cache_away")
+
+    def test_key_value_calls_are_in_the_audit_log(self, house: House) -> None:
+        zone = "/api/8/http/keyvals/tokens"
+        for method, body in (
+            ("POST", {"alice": "a-token"}),
+            ("POST", {"alice": "again"}),  # 409
+            ("PATCH", {"alice": "new"}),
+            ("PATCH", {"alice": "0"}),
+            ("PATCH", {"alice": None}),
+            ("PATCH", {"alice": None}),  # 404
+            ("POST", {"bob": "0"}),
+            ("GET", None),
+            ("DELETE", None),
+        ):
+            house.call(method, zone, body)
+        alice, bob = (f"tokens/tokens/{fingerprint(name)}" for name in (b"alice", b"bob"))
+        entries = house.store.entries[1:]  # the first is of the service
+        assert [(entry.action, entry.subject) for entry in entries] == [
+            ("cached-token.add", alice),
+            ("cached-token.change", alice),
+            ("cached-token.revoke", alice),
+            ("cached-token.remove", alice),
+            ("cached-token.revoke", bob),
+            ("cached-token.empty", "tokens/tokens"),
+        ]
+        assert {(entry.actor, entry.source) for entry in entries} == {("token", "192.168.1.1")}
+        assert "a-token" not in repr(entries)
+
+    def test_while_the_store_is_away_they_work_all_the_same(self, house: House) -> None:
+        house.store.away = True
+        assert house.call("POST", "/api/8/http/keyvals/tokens", {"alice": "0"}).status == 201
+
+
 class TestUsage:
     def test_sums(self, house: House) -> None:
         house.store.usage += [row("acme", "alice", "/x", 3), row("acme", "bob", "/x", 1)]
@@ -237,9 +319,14 @@ class TestUsage:
         record = UsageRecord(
             "1" * 32, NOW, 0.5, "acme", "alice", "", "GET", "/x", 200, 200, 1, 2, 3, "ok"
         )
-        house.store.records.append(record)
+        house.store.records.append(record._replace(spent=(Spent("prepaid", "main", "alice", 3),)))
         (found,) = house.get("/v1/records", service="acme")["items"]
         assert (found["start"], found["units"]) == ("2023-11-14T22:13:20Z", 3)
+        drawn = {"source": "prepaid", "name": "main", "holder": "alice", "amount": 3}
+        assert found["spent"] == [drawn]
+        answer = house.call("GET", "/v1/records", fields=["Accept: text/csv"])
+        (row,) = csv.DictReader(answer.body.decode().splitlines())
+        assert json.loads(row["spent"]) == [drawn]
 
 
 class Exchange:
@@ -281,8 +368,19 @@ class TestDaemon:
         assert answer.document["store"]["url"] == "***"
         assert answer.document["services"][0]["checkers"] == ["secret://***"]
 
+    def test_a_reload_of_what_cannot_be_used(self, house: House) -> None:
+        house.wrong = [Problem("services[2].to", "must be a URL"), Problem("", "is torn")]
+        answer = house.call("POST", "/v1/reload")
+        assert answer.status == 422
+        assert answer.document["errors"] == [
+            {"field": "services[2].to", "detail": "must be a URL"},
+            {"field": "", "detail": "is torn"},
+        ]
+        assert [entry.action for entry in house.store.entries] == ["service.add"]
+
     def test_reload(self, house: House) -> None:
-        assert house.call("POST", "/v1/reload").document == {"status": "reloaded"}
+        answer = house.call("POST", "/v1/reload")
+        assert answer.document == {"status": "reloaded", "needs_restart": ["store.url"]}
         assert house.reloads == 1
         assert house.store.entries[-1].action == "daemon.reload"
 

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,13 +14,14 @@ import treq
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.internet.threads import deferToThread
 from twisted.logger import LogEvent, capturedLogs
 
 from gatekeeper.errors import ConfigurationError
 from gatekeeper.management.api import ManagementAPI
 from gatekeeper.management.health import Check, Readiness
 from gatekeeper.management.service import management_service
-from gatekeeper.management.site import BoundedRequest, BoundedSite
+from gatekeeper.management.site import BoundedRequest, BoundedSite, SiteService
 
 
 class Client:
@@ -254,9 +256,62 @@ class TestService:
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection((host, port), timeout=30)
 
+    @pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
+    @pytest.mark.parametrize("kind", ["tcp", "unix"])
+    async def test_pause_and_go_on(self, tmp_path: Path, kind: str) -> None:
+        """The socket goes on listening: what comes meanwhile waits for who accepts it."""
+        file = tmp_path / "x.sock"
+        service = management_service(f"unix:{file}" if kind == "unix" else "localhost:0", {})
+        service.startService()
+        kept = _connect(service)
+        kept.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b" 200 OK" in await deferToThread(kept.recv, 4096)
+        await service.pause()
+        # Who is connected has one more request.
+        kept.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"Connection: close" in await deferToThread(kept.recv, 4096)
+        assert await deferToThread(kept.recv, 4096) == b""
+        waiting = _connect(service)
+        waiting.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        service.startService()
+        assert b" 200 OK" in await deferToThread(waiting.recv, 4096)
+        idle = _connect(service)
+        idle.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b" 200 OK" in await deferToThread(idle.recv, 4096)
+        assert (service.connections, service.busy) == (1, False)
+        service.close_idle()
+        assert await deferToThread(idle.recv, 4096) == b""
+        await service.stopService()
+        with pytest.raises(OSError, match=r"refused|No such file"):
+            _connect(service)
+        assert not file.exists()
+
+    @pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
+    async def test_a_file_that_somebody_else_listens_at(self, tmp_path: Path) -> None:
+        file = tmp_path / "x.sock"
+        service = management_service(f"unix:{file}", {})
+        with service.socket.dup() as other:
+            service.startService()
+            service.keeps_file = True
+            await service.stopService()
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(file))
+                other.setblocking(True)
+                other.accept()[0].close()
+
     def test_importing_it_leaves_the_choice_of_a_reactor(self) -> None:
         script = (
             "import sys, gatekeeper.management.service, gatekeeper.demo, gatekeeper.net.tls;"
             "sys.exit('twisted.internet.reactor' in sys.modules)"
         )
         assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def _connect(service: SiteService) -> socket.socket:
+    """A client of a service."""
+    if service.file is None:
+        return socket.create_connection(service.address, 30)
+    client = socket.socket(socket.AF_UNIX)
+    client.settimeout(30)
+    client.connect(service.file)
+    return client

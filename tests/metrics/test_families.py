@@ -95,7 +95,7 @@ def test_conventions(family: Family) -> None:
     assert not re.search(r"milli|kilo|minutes|percent|_ms_|_ms$", family.name)
     assert family.help.endswith(".")
     assert set(family.labels) <= {
-        "checker", "kind", "listener", "reason", "service", "state", "status", "upstream",
-        "verdict", "version", "zone",
+        "checker", "kind", "listener", "outcome", "reason", "service", "state", "status",
+        "upstream", "verdict", "version", "worker", "zone",
     }  # fmt: skip
     assert len(set(family.labels)) == len(family.labels)

@@ -310,6 +310,10 @@ def test_token_caches() -> None:
         ("token", "tokens"): 2,
         ("revocation", "tokens"): 1,
     }
+    assert house.counted("token_cache_caught_up") == {("tokens",): 1}
+    zone.caught_up, zone.outages = False, 2
+    assert house.counted("token_cache_caught_up") == {}
+    assert house.counted("token_cache_outages_total") == {("tokens",): 2}
 
 
 def test_of_a_checker_url_only_the_scheme_is_told() -> None:

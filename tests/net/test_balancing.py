@@ -466,6 +466,19 @@ def test_who_waits_where_it_is_hopeless_waits_elsewhere(make: Open) -> None:
     assert shop.outstanding == [0, 0]
 
 
+def test_who_waits_stays_where_there_is_nobody_else(make: Open) -> None:
+    shop = make(("one",), {"pool": {"connections": 1}}, ejection={"failures": 1})
+    first, second = shop.ask(), shop.ask()
+    busy = shop.answering()["one"]
+    busy.received()
+    busy.sends(b"nonsense\r\n\r\n")
+    assert first.message().status == 502
+    assert shop.states == ["ejected"]
+    shop.answering()["one"].sends(OK)
+    assert second.message().status == 200
+    assert shop.states == ["up"]
+
+
 def test_who_was_moved_is_not_moved_again(make: Open) -> None:
     shop = make(("one", "two"), {"pool": {"connections": 1}}, ejection={"failures": 1})
     busy, other, waiting = shop.ask(), shop.ask(), shop.ask()

@@ -94,7 +94,7 @@ class TestConnections:
         assert not connections._per_peer
 
     def test_a_connection_turned_away_hears_nothing_more(self, world: World) -> None:
-        world.connections._limits = Limits(connections=1)
+        world.connections.limits = Limits(connections=1)
         world.connect()
         client = world.connect()
         client.sends(b"GET / HTTP/1.1\r\nhost: shop.example\r\n\r\n")

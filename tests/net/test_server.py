@@ -289,6 +289,56 @@ class TestDraining:
         assert client.message().values(b"connection") == [b"close"]
         assert client.saw_end
 
+    def test_a_door_that_is_closed_lets_everybody_make_a_last_request(self, world: World) -> None:
+        """Who has been told nothing may be about to send one."""
+        idle, silent, busy = world.connect(), world.connect(), world.connect()
+        busy.sends(GET)
+        upstream = world.upstream()
+        world.connections.wind_down(world.door("public"))
+        world.advance(4)
+        idle.sends(GET)
+        world.upstream().sends(OK)
+        assert idle.message().values(b"connection") == [b"close"]
+        assert idle.saw_end
+        upstream.sends(OK)
+        assert busy.message().values(b"connection") == [b"close"]
+        assert busy.saw_end
+        assert silent.is_open
+        world.advance(2)
+        assert silent.was_closed
+
+    def test_a_response_that_has_begun_is_not_the_last_one(self, world: World) -> None:
+        """Its head has said nothing of an end."""
+        client = world.connect()
+        client.sends(GET)
+        upstream = world.upstream()
+        upstream.sends(OK[:-1])
+        assert client.received()
+        world.connections.wind_down(world.door("public"))
+        upstream.sends(OK[-1:])
+        assert client.is_open
+        client.received()
+        client.sends(GET)
+        upstream.sends(OK)
+        assert client.message().values(b"connection") == [b"close"]
+        assert client.saw_end
+
+    def test_who_comes_in_through_a_closed_door(self, world: World) -> None:
+        """A TLS handshake may have taken until now."""
+        world.connections.wind_down(world.door("public"))
+        client, silent = world.connect(), world.connect()
+        client.sends(GET)
+        world.upstream().sends(OK)
+        assert client.message().values(b"connection") == [b"close"]
+        world.advance(6)
+        assert silent.was_closed
+
+    def test_other_doors_are_not_concerned(self, world: World) -> None:
+        other = world.connect("proxy")
+        world.connections.wind_down(world.door("public"))
+        world.advance(6)
+        assert other.is_open
+
     def test_a_refused_client_is_not_waited_for(self, make_world: MakeWorld) -> None:
         world = make_world(services=[{**SERVICE, "hosts": ["shop.example"]}])
         client = world.connect()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from gatekeeper.store.interface import RecordQuery, UsageQuery
-from gatekeeper.usage.records import UsageRecord
+from gatekeeper.usage.records import Spent, UsageRecord
 from tests.store.support import DAY, HOUR, ONE, RECORD, NewStore, batch, in_reactor
 
 COUNTERS = {("acme", "alice", "/a", "tiny", HOUR): ONE}
@@ -112,6 +112,10 @@ async def test_records_that_no_store_takes_are_made_to_fit(new_store: NewStore) 
         RECORD._replace(id="3", start=float("nan"), duration=float("inf")),
         RECORD._replace(id="4", start=-1.0, duration=-1.0, units=-1),
         RECORD._replace(id="5", start=1e18, units=2**70, bytes_in=2**63, status=2**40),
+        RECORD._replace(id="6", did="\udc80" * 500, owner="x" * 500, spent=()),
+        RECORD._replace(
+            id="7", spent=(Spent("nul\0", "\"\\{}'", "é☃" * 999, 2**70), Spent("a", "b", "c", -1))
+        ),
     ]
     for number, record in enumerate(strange):
         await store.write_batch(batch(COUNTERS, number, records=(RECORD, record)))
@@ -124,4 +128,9 @@ async def test_records_that_no_store_takes_are_made_to_fit(new_store: NewStore) 
     assert found["4"][1:3] == (0.0, 0.0)
     assert found["4"].units == 0
     assert (found["5"].units, found["5"].bytes_in) == (2**63 - 1, 2**63 - 1)
+    assert (found["6"].owner[:5], found["6"].spent) == ("xxxxx", ())
+    strange_one, other = found["7"].spent
+    assert (strange_one[:2], strange_one.amount) == (("nul\ufffd", "\"\\{}'"), 2**63 - 1)
+    assert strange_one.holder.startswith("é☃é☃")
+    assert other == Spent("a", "b", "c", 0)
     await store.close()

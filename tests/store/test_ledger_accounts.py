@@ -165,6 +165,9 @@ async def test_list_of_accounts(new_store: NewStore) -> None:
     assert await found("a") == [("a", "alice"), ("a", "bob")]
     assert await found(None, "alice") == [("a", "alice"), ("b", "alice")]
     assert await found(None, None, 1) == [("a", "alice")]
+    assert await found(None, None, 9, ("a", "alice")) == [("a", "bob"), ("b", "alice")]
+    assert await found(None, "alice", 9, ("a", "alice")) == [("b", "alice")]
+    assert await found(None, None, 1, ("a", "z")) == [("b", "alice")]
     assert await store.list_accounts(QUOTA) == [(QUOTA_ALICE, Kept(0, 1))]
     await store.close()
 

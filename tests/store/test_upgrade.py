@@ -7,6 +7,7 @@ import sqlite3
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg2
@@ -28,6 +29,7 @@ from gatekeeper.store.opening import make_store
 from gatekeeper.store.schema import Dialect
 from gatekeeper.store.state import Add, AuditEntry, Snapshot, StoredService
 from tests.servers import PostgresServer
+from tests.store.ledgers import ALICE, claim, meter, own, unburned
 from tests.store.support import HOUR, ONE, RECORD, batch, in_reactor
 
 DIALECTS: list[Dialect] = ["sqlite", "postgres"]
@@ -70,6 +72,23 @@ class Old:
             ),
             "INSERT INTO batch VALUES ('a', 0, 7, 1700000000)",
         )
+        if version >= 2:
+            self.execute(*self._one_record())
+
+    def _one_record(self) -> list[str]:
+        """A single record of the day before, as it was kept before there were credits."""
+        day = HOUR // 86400 * 86400 - 86400
+        partition = (
+            f"CREATE TABLE usage_record_{datetime.fromtimestamp(day, UTC):%Y%m%d} "
+            f"PARTITION OF usage_record FOR VALUES FROM ({day}) TO ({day + 86400})"
+        )
+        insert = (
+            "INSERT INTO usage_record (id, start, duration, service, user_name, key_id, method, "
+            "path, status, upstream_status, bytes_in, bytes_out, units, reason, model) VALUES "
+            f"('old', {day + 0.5}, 0.5, 'acme', 'alice', 'key', 'GET', '/a', 200, 201, 1, 2, 3, "
+            "'ok', 'tiny')"
+        )
+        return [insert] if self.dialect == "sqlite" else [partition, insert]
 
     def store(self) -> IStore:
         return make_store(Store(url=self.url, statement_timeout=10), create=False)
@@ -112,12 +131,20 @@ async def test_upgrade_keeps_everything(old: Old, version: int) -> None:
     await store.write_batch(batch(counters, 8, records=(RECORD,)))
     (row,) = await store.usage(UsageQuery(user="alice", by=EVERY))
     assert row == UsageRow(*KEPT[0][:5], 2, 12, 103, 5, 1.0)
-    assert await store.records(RecordQuery()) == [RECORD]
+    old_record = RECORD._replace(
+        id="old", start=HOUR // 86400 * 86400 - 86400 + 0.5, did="", owner="", spent=()
+    )
+    assert await store.records(RecordQuery()) == [RECORD, old_record][: 1 + (version >= 2)]
     assert (await store.maintain(HOUR + 9e6, Retention(None, 0.0, None))).rolled_up == 3
     # What operators make has its place.
     service = StoredService("acme", "v1", "{}", 1.5)
     await store.change([Add(service)], AuditEntry(1.5, "token", "127.0.0.1", "add", "acme"))
     assert await store.snapshot() == Snapshot(1, (service,))
+    # And so has what they sell.
+    await meter(store, alice=5)
+    assert await unburned(store, ALICE) == [5]
+    settlement = await claim(await own(store))
+    assert [entry.credits for entry in settlement.entries] == [5]
     await store.close()
 
 

@@ -44,8 +44,9 @@ def records_in(path: Path) -> list[UsageRecord]:
 
 
 def journal_files(directory: Path) -> list[str]:
-    """The names of all files but the lock."""
-    return sorted(path.name for path in directory.iterdir() if path.name != "lock")
+    """The names of all files but the locks."""
+    ours = ("lock", "owners")
+    return sorted(path.name for path in directory.iterdir() if path.name not in ours)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import select
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
 
 from gatekeeper.usage.accesslog import AccessEntry, AccessLog, open_access_log
+from gatekeeper.usage.logfile import whole_lines
 
 ENTRY = AccessEntry(
     time=1714557600.0625,
@@ -173,3 +175,12 @@ def test_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
     log.write(ENTRY)
     log.close()
     assert json.loads(capfd.readouterr().out)["user"] == "alice"
+
+
+def test_a_shared_pipe_gets_whole_lines() -> None:
+    lines = [b"%d" % number * size + b"\n" for number in range(10) for size in (1, 900, 5000)]
+    pieces = list(whole_lines(b"".join(lines)))
+    assert b"".join(pieces) == b"".join(lines)
+    assert all(piece.endswith(b"\n") for piece in pieces)
+    assert all(len(piece) <= select.PIPE_BUF or piece.count(b"\n") == 1 for piece in pieces)
+    assert list(whole_lines(b"no end")) == [b"no end"]

@@ -96,7 +96,7 @@ class TestAppending:
         finally:
             os.umask(before)
         modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")}
-        assert modes == {"journal": 0o700, "lock": 0o600, FIRST: 0o600}
+        assert modes == {"journal": 0o700, "lock": 0o600, "owners": 0o600, FIRST: 0o600}
 
     def test_a_segment_ends_with_so_many_records(self, tmp_path: Path, some: Some) -> None:
         journal = make_journal(tmp_path, segment_records=3)
@@ -361,6 +361,7 @@ class TestFailing:
 
     def test_directory_that_has_gone(self, journal: Journal, some: Some) -> None:
         (journal._directory / "lock").unlink()
+        (journal._directory / "owners").unlink()
         journal._directory.rmdir()
         with pytest.raises(JournalError, match="no such file or directory"):
             journal.append(some("a"))
@@ -454,7 +455,7 @@ class TestForcing:
             assert self.forced == []
             result_of(journal.look_after())
             assert journal.failing, "to write is not enough"
-            assert self.forced == ["probe"]
+            assert self.forced == [f"probe-{os.getpid()}"]
             self.fault = None
             result_of(journal.look_after())
         assert levels(events) == ["critical", "info"]

@@ -6,17 +6,25 @@ that the session stands for, and go on as any other.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from collections.abc import Mapping
+from typing import Final, NamedTuple, Protocol
 
+from twisted.internet.defer import Deferred
 from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource, Resource
 
-from gatekeeper.management.dashboard.numbers import Numbers
 from gatekeeper.management.dashboard.sessions import Sessions
 from gatekeeper.management.gate import Gate
 from gatekeeper.management.token import OperatorToken
 
 _OURS: Final = b"dashboard"
+
+
+class Document(Protocol):
+    """What makes the document of ``/dashboard/data``, see :class:`.Numbers`."""
+
+    def document(self) -> Mapping[str, object] | Deferred[Mapping[str, object]]:
+        """The numbers now, for JSON."""
 
 
 class Parts(NamedTuple):
@@ -28,7 +36,7 @@ class Parts(NamedTuple):
 
     gate: Gate
     token: OperatorToken | None
-    numbers: Numbers
+    numbers: Document
 
 
 class Root(Resource):

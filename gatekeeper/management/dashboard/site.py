@@ -16,9 +16,10 @@ import json
 import math
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from klein import Klein
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -28,10 +29,9 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from gatekeeper.errors import Refusal
 from gatekeeper.management.answers import answer, refuse, write
-from gatekeeper.management.dashboard.attempts import Attempts
+from gatekeeper.management.attempts import Attempts
 from gatekeeper.management.dashboard.files import File, load_files
-from gatekeeper.management.dashboard.numbers import Numbers
-from gatekeeper.management.dashboard.root import Parts, Root
+from gatekeeper.management.dashboard.root import Document, Parts, Root
 from gatekeeper.management.dashboard.sessions import LONGEST, Sessions, cookie_name
 from gatekeeper.management.gate import Gate
 from gatekeeper.management.token import OperatorToken
@@ -67,7 +67,7 @@ class Dashboard:
         self,
         gate: Gate,
         token: OperatorToken | None,
-        numbers: Numbers,
+        numbers: Document,
         monotonic: Callable[[], float],
     ) -> None:
         self.sessions = Sessions(monotonic)
@@ -102,10 +102,11 @@ class Dashboard:
         return _send(request, self._files[name])
 
     @app.route("/dashboard/data", methods=["GET"])
-    def data(self, request: IRequest) -> bytes:
+    async def data(self, request: IRequest) -> bytes:
         """The numbers now."""
         self._gate.admit(request)
-        return answer(request, HTTPStatus.OK, self._numbers.document())
+        document: Callable[[], Any] = self._numbers.document
+        return answer(request, HTTPStatus.OK, await maybeDeferred(document))
 
     # --- logging in and out ---------------------------------------------------------------
 

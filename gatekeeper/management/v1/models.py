@@ -97,6 +97,7 @@ Time = Annotated[
 
 #: Makes a number of a parameter of a query.
 DECIMAL: Final = BeforeValidator(_decimal)
+Number = Annotated[int, Field(ge=1, le=2**53), DECIMAL]
 UserName = Annotated[
     str,
     Field(min_length=1, max_length=128, pattern=r"^[^:\x00-\x1f\x7f-\x9f]+$"),
@@ -130,6 +131,24 @@ class Page(Document, Generic[T]):
 
     items: list[T]
     next: str | None = Field(description="Give it as `after` to get what follows; `null`: nothing.")
+
+
+class Newest(Document):
+    """Which part of a list that begins with the newest."""
+
+    limit: Annotated[
+        int, Field(ge=1, le=1000, description="So many items at the most."), DECIMAL
+    ] = 100
+    before: Number | None = Field(
+        default=None, description="Only what came before this: `next` of an answer."
+    )
+
+
+class History(Document, Generic[T]):
+    """A part of a list, the newest first."""
+
+    items: list[T]
+    next: int | None = Field(description="Give it as `before` to get what is older; `null`: none.")
 
 
 def page(

@@ -7,8 +7,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from gatekeeper.errors import ConfigurationError
-from gatekeeper.management.answers import Invalid
 from gatekeeper.management.operations import Call, Table
 from gatekeeper.management.redaction import redact
 from gatekeeper.management.status import Health
@@ -81,11 +79,7 @@ async def reload(call: Call) -> Reloaded:
 
     Either all of it takes effect or, where something in it cannot be used, nothing.
     """
-    try:
-        keys = await call.managed.reload()
-    except ConfigurationError as error:
-        detail = "The configuration cannot be used; nothing has changed."
-        raise Invalid("bad_configuration", detail, error.problems, status=422) from error
+    keys = await call.managed.reload()
     await call.managed.note(call, "daemon.reload", "daemon", needs_restart=keys)
     return Reloaded(status="reloaded", needs_restart=list(keys))
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import Field
 
@@ -17,6 +18,9 @@ from gatekeeper.management.reading import unusable
 from gatekeeper.management.redaction import REDACTED, redact_checker
 from gatekeeper.management.v1.models import Document, Listing, Origin, Page, Time, page, write_time
 from gatekeeper.store.state import Add, Remove, Replace, StoredService
+
+if TYPE_CHECKING:
+    from gatekeeper.net.balancing_attempt import UpstreamState
 
 table = Table("services")
 
@@ -52,7 +56,10 @@ class ShownService(Service):
 @table.get("/v1/services")
 async def list_services(call: Call, query: Listing) -> Page[ShownService]:
     """All services: those of the configuration, and those made over the API."""
-    return page(_all(call.managed), lambda each: each.name, lambda each: each, query)
+    found = page(_all(call.managed), lambda each: each.name, lambda each: each, query)
+    upstreams = await call.managed.upstreams()
+    shown = [_with_upstreams(each, upstreams) for each in found.items]
+    return found.model_copy(update={"items": shown})
 
 
 @table.post("/v1/services", status=201, errors=(409, 422))
@@ -65,13 +72,13 @@ async def add_service(call: Call, body: Service) -> ShownService:
     stored = _stored(body, managed.wall_clock())
     await managed.change(call, "service.add", f"services/{body.name}", [Add(stored)])
     call.fields.append((b"location", f"/v1/services/{body.name}".encode("ascii")))
-    return _show_stored(managed, stored)
+    return _with_upstreams(_show_stored(managed, stored), await managed.upstreams())
 
 
 @table.get("/v1/services/{service}", errors=(404,))
 async def show_service(call: Call, service: str) -> ShownService:
     """One service."""
-    return find_service(call.managed, service)
+    return _with_upstreams(find_service(call.managed, service), await call.managed.upstreams())
 
 
 @table.put("/v1/services/{service}", errors=(404, 409, 422))
@@ -84,7 +91,7 @@ async def replace_service(call: Call, service: str, body: Service) -> ShownServi
         raise unusable((Problem("name", f"must be `{service}`: a service keeps its name"),))
     stored = _stored(body, before.created)
     await managed.change(call, "service.replace", f"services/{service}", [Replace(stored)])
-    return _show_stored(managed, stored)
+    return _with_upstreams(_show_stored(managed, stored), await managed.upstreams())
 
 
 @table.delete("/v1/services/{service}", status=204, errors=(404, 409))
@@ -106,7 +113,7 @@ async def remove(call: Call, name: str) -> None:
 
 
 def find_service(managed: Managed, name: str) -> ShownService:
-    """A service by its name.
+    """A service by its name; of its upstreams, nothing is told.
 
     :raises Refusal: 404.
     """
@@ -171,13 +178,19 @@ def _show(
         origin=origin,
         dialect=dialect,
         created=write_time(created),
-        upstreams=tuple(
-            ShownUpstream(
-                url=each.url,
-                state=each.state.value,
-                outstanding=each.outstanding,
-                ejections=each.ejections,
-            )
-            for each in managed.upstreams(service.name)
-        ),
     )
+
+
+def _with_upstreams(
+    service: ShownService, upstreams: Mapping[str, Sequence[UpstreamState]]
+) -> ShownService:
+    shown = tuple(
+        ShownUpstream(
+            url=each.url,
+            state=each.state.value,
+            outstanding=each.outstanding,
+            ejections=each.ejections,
+        )
+        for each in upstreams.get(service.name, ())
+    )
+    return service.model_copy(update={"upstreams": shown})

@@ -92,6 +92,15 @@ class Usage(Document):
     status_5xx: int
 
 
+class Drawn(Document):
+    """What a request took from an account."""
+
+    source: str
+    name: str
+    holder: str
+    amount: int
+
+
 class Record(Document):
     """A single request."""
 
@@ -110,6 +119,9 @@ class Record(Document):
     units: int
     reason: str
     model: str
+    did: str
+    owner: str
+    spent: list[Drawn]
 
 
 class Rows(Document, Generic[T]):

@@ -136,6 +136,25 @@ def test_draining_closes_what_is_idle(world: World) -> None:
     assert client.peer.saw_end
 
 
+def test_a_door_that_is_closed_lets_what_is_on_its_way_arrive(world: World) -> None:
+    client = client_of(world)
+    late = client.asks()
+    world.connections.wind_down(world.door("public"))
+    world.upstream().sends(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    assert client.answer(late).body == b"ok"
+    assert client.goaways == [(2**31 - 1, 0), (late, 0)]
+    assert client.peer.saw_end
+
+
+def test_who_comes_in_through_a_closed_door(world: World) -> None:
+    world.connections.wind_down(world.door("public"))
+    client = client_of(world)
+    world.advance(2)
+    client.receive()
+    assert client.goaways[0] == (2**31 - 1, 0)
+    assert client.peer.saw_end
+
+
 def test_an_idle_connection_is_closed(world: World) -> None:
     client = client_of(world)
     world.advance(70)

@@ -2,6 +2,7 @@
 
 import { call, get, useSession } from "./api.js";
 import { byId, say, setText } from "./dom.js";
+import { Credits } from "./credits.js";
 import { Exchanges } from "./exchanges.js";
 import { Health } from "./health.js";
 import { Keys } from "./keys.js";
@@ -44,9 +45,10 @@ function begin() {
       services: new Services(),
       keys: new Keys(),
       tokens: new Tokens(),
+      credits: new Credits(),
     };
   }
-  const { live, health, usage, exchanges, users, services, keys } = begin.parts;
+  const { live, health, usage, exchanges, users, services, keys, credits } = begin.parts;
   watch(2, () => live.update());
   watch(2, () => exchanges.update());
   watch(5, () => health.update());
@@ -54,6 +56,7 @@ function begin() {
   watch(5, () => users.update());
   watch(5, () => keys.update());
   watch(5, () => services.update());
+  watch(5, () => credits.update());
 }
 
 function end() {

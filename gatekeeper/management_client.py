@@ -1,11 +1,14 @@
-"""The management API, called over TCP, TLS or a unix socket. It imports little: it is quick."""
+"""The management API, called over TCP, TLS or a unix socket: both what operators type and Golem's
+runtime program do. It blocks, and it imports little: programs that use it start quickly.
+"""
 
 from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -16,11 +19,20 @@ UNIX: Final = "unix:"
 
 _LARGEST_ANSWER: Final = 64 * 1024 * 1024  # bytes
 _LARGEST_PAGE: Final = 1000  # items that the API gives at once
+_LONGEST_TOKEN: Final = 1024
 _ADDRESS: Final = "must be http://HOST:PORT, https://HOST:PORT or unix:/PATH"
 
 
 class Unreachable(GatekeeperError):  # noqa: N818 - a state, which passes
     """Nothing answers, or not in time, or it is not a gatekeeper."""
+
+
+class TokenFileError(Unreachable):
+    """The token's file cannot be used, so there is no use in asking."""
+
+
+class StrangerError(Unreachable):
+    """Something answers, and it is no gatekeeper."""
 
 
 class Refused(GatekeeperError):  # noqa: N818 - it is an answer
@@ -80,8 +92,25 @@ def parse_address(url: str) -> Address:
     return Address(parts.hostname, port or (443 if tls else 80), tls, parts.path.rstrip("/"))
 
 
+def read_token(file: Path) -> str:
+    """The token in a file.
+
+    :raises TokenFileError: there is none.
+    """
+    try:
+        with file.open("rb") as stream:
+            token = stream.read(_LONGEST_TOKEN + 1).strip().decode("ascii")
+    except OSError as error:
+        raise TokenFileError(f"{file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        token = ""
+    if not token or not token.isprintable() or len(token) > _LONGEST_TOKEN:
+        raise TokenFileError(f"{file} holds no token")
+    return token
+
+
 class Client:
-    """Calls the API at ``address`` with ``token``, if there is one.
+    """Calls the API at ``address``. ``token`` is asked for the bearer token, each time.
 
     ``found`` says where the address comes from, ``token_from`` where the token comes from, for
     whoever has to change it. ``patience`` is how long to wait for a connection and for an answer,
@@ -91,20 +120,20 @@ class Client:
     def __init__(
         self,
         address: Address,
-        token: str | None = None,
+        token: Callable[[], str | None] = lambda: None,
         *,
         found: str = "--url",
         token_from: str = "--token-file",  # noqa: S107 - an option's name
         patience: tuple[float, float] = (5.0, 60.0),
     ) -> None:
-        self._address = address
+        self.address: Final = address
         self._token = token
         self._found = found
         self._token_from = token_from
         self._patience = patience
 
     def __repr__(self) -> str:
-        return f"<Client {self._address}>"
+        return f"<Client {self.address}>"
 
     def call(
         self,
@@ -112,19 +141,25 @@ class Client:
         path: Sequence[str],
         query: Mapping[str, Any] | None = None,
         body: Any = None,
+        timeout: float | None = None,
     ) -> Any:
         """Call ``/a/b`` for the path ``"a", "b"``; parameters that are None or empty are left out.
 
-        Out comes the answer's JSON, None where it has none.
+        Out comes the answer's JSON, None where it has none. ``timeout``, in seconds, takes the
+        place of the client's patience.
 
         :raises Refused: the API said no.
-        :raises Unreachable: there was no answer that can be read.
+        :raises TokenFileError: there is no token to ask with.
+        :raises StrangerError: what answers is no management API.
+        :raises Unreachable: there was no answer, or it came too late.
         """
-        target = self._address.prefix + "".join(f"/{quote(part, safe='')}" for part in path)
+        target = self.address.prefix + "".join(f"/{quote(part, safe='')}" for part in path)
         given = {name: value for name, value in (query or {}).items() if value not in (None, "")}
         if given:
             target += "?" + urlencode(given, doseq=True)
-        status, content = self._exchange(method, target, body)
+        token = self._token()
+        patience = self._patience if timeout is None else (timeout, timeout)
+        status, content = self._exchange(method, target, body, token, patience)
         document: Any = None
         if content:
             try:
@@ -137,8 +172,8 @@ class Client:
         if message is None:
             raise self._strange(str(status))
         if status == 401:
-            shown = "no token" if self._token is None else "that token"
-            message = f"it is not for those with {shown} ({self._token_from}): {message}"
+            wrong = "a token is needed" if token is None else "the token is not right"
+            message = f"{wrong} ({self._token_from}): {message}"
         raise Refused(status, message)
 
     def items(
@@ -166,16 +201,18 @@ class Client:
                 return
             left = None if left is None else left - len(found)
 
-    def _exchange(self, method: str, target: str, body: Any) -> tuple[int, bytes]:
+    def _exchange(
+        self, method: str, target: str, body: Any, token: str | None, patience: tuple[float, float]
+    ) -> tuple[int, bytes]:
         fields = {"Accept": "application/json", "Connection": "close"}
-        if self._token is not None:
-            fields["Authorization"] = f"Bearer {self._token}"
+        if token is not None:
+            fields["Authorization"] = f"Bearer {token}"
         content = None
         if body is not None:
             content = json.dumps(body).encode("ascii")
             fields["Content-Type"] = "application/json"
-        connecting, answering = self._patience
-        connection = self._address.connection(connecting)
+        connecting, answering = patience
+        connection = self.address.connection(connecting)
         try:
             connection.connect()
             connection.sock.settimeout(answering)
@@ -185,7 +222,7 @@ class Client:
         except (OSError, HTTPException) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise Unreachable(
-                f"the daemon cannot be reached at {self._address} ({self._found}): {reason}"
+                f"the daemon cannot be reached at {self.address} ({self._found}): {reason}"
             ) from None
         finally:
             connection.close()
@@ -193,9 +230,9 @@ class Client:
             raise self._strange("too much")
         return answer.status, received
 
-    def _strange(self, what: str) -> Unreachable:
-        return Unreachable(
-            f"what answers at {self._address} ({self._found}) is no gatekeeper, or no management "
+    def _strange(self, what: str) -> StrangerError:
+        return StrangerError(
+            f"what answers at {self.address} ({self._found}) is no gatekeeper, or no management "
             f"API: it says {what}"
         )
 

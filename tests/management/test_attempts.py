@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from twisted.internet.task import Clock
 
-from gatekeeper.management.dashboard.attempts import (
+from gatekeeper.management.attempts import (
     FORGOTTEN_AFTER,
     FREE,
     LONGEST_WAIT,
