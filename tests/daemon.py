@@ -27,11 +27,17 @@ PATIENCE = 30.0
 _PLACEHOLDER = re.compile(r"@([a-z_0-9]+)@")
 
 
+#: Ports below those that the kernel gives to outgoing connections; each of the processes that
+#: tests run in has some of its own, or two of them would find the same one free.
+_EACH = 1_500
+_FIRST = 20_000 + _EACH * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw7")[2:]) % 8)
+
+
 def free_port(host: str = "127.0.0.1") -> int:
-    """Find a port that nobody has, below those that the kernel gives to outgoing connections."""
+    """Find a port that nobody has."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     while True:
-        port = random.randrange(20_000, 32_000)
+        port = random.randrange(_FIRST, _FIRST + _EACH)
         with socket.socket(family) as probe, contextlib.suppress(OSError):
             probe.bind((host, port))
             return port

@@ -76,7 +76,7 @@ class Leasing:
         except UnreadableError:
             pass  # It is in the log.
         except OSError as error:
-            log.error("state_dir: {why}", why=error.strerror)
+            log.error("state_dir: {error}", error=error.strerror)
 
     async def _begin(self, journal: Journal) -> None:
         """Free what is left, and go on then, whether or not that could be done. Never fails."""

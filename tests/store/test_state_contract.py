@@ -24,6 +24,7 @@ from gatekeeper.store.state import (
     StoredService,
     StoredUser,
 )
+from gatekeeper.usage.records import PREPAID, QUOTA, Account
 from tests.store.support import HOUR, ONE, RECORD, NewStore, batch, in_reactor
 
 CREATED = 1_700_000_000.25
@@ -224,6 +225,35 @@ async def test_two_removals_within_a_second_add_up(new_store: NewStore) -> None:
     await store.close()
 
 
+@pytest.mark.parametrize("removed", [ALICE, ACME])
+@in_reactor
+async def test_a_new_user_of_a_name_has_quotas_of_its_own(
+    new_store: NewStore, removed: Stored
+) -> None:
+    store = await with_everything(new_store)
+    gone = [f"acme/{kind}/day/2024-05-0{n}" for kind in ("keyless", "user") for n in (1, 2)]
+    others = ["acme/key/day/2024-05-01", "acme0/user/day/2024-05-01", "acm/user/day/2024-05-01"]
+    quotas = [Account(QUOTA, name, "alice") for name in [*gone, *others]]
+    quotas.append(quotas[0]._replace(holder="carol"))
+    prepaid = Account(PREPAID, gone[0], "alice")
+    for sequence in 1, 2:
+        spent = {account: number for number, account in enumerate([*quotas, prepaid], 1)}
+        await store.write_batch(batch({}, sequence)._replace(spent=spent))
+        await change(store, Remove(removed), at=REMOVED_AT)
+        if sequence == 1:
+            restored = (ALICE,) if removed is ALICE else (ACME, ALICE)
+            await change(store, *(Add(each) for each in restored))
+    name = "alice~2024-05-01T10:00:00Z"
+    found = {account: kept.spent for account, kept in await store.list_accounts(QUOTA)}
+    kept_where = {
+        account: account._replace(holder=name) if account.name in gone and n < 8 else account
+        for n, account in enumerate(quotas, 1)
+    }
+    assert found == {kept_where[each]: 2 * n for n, each in enumerate(quotas, 1)}
+    assert [each.spent for each in await store.read_accounts([prepaid])] == [2 * 9], "it stays"
+    await store.close()
+
+
 @in_reactor
 async def test_usage_that_is_written_while_a_user_is_removed_is_not_lost(
     new_store: NewStore,
@@ -233,14 +263,18 @@ async def test_usage_that_is_written_while_a_user_is_removed_is_not_lost(
         await store.open()
     await change(stores[0], Add(ALICE))
     counters = {("acme", "alice", f"/{number}", "", HOUR): ONE for number in range(200)}
+    spent = {Account(QUOTA, f"acme/user/day/{number}", "alice"): 1 for number in range(200)}
     for sequence in range(1, 11):
+        written = batch(dict(reversed(counters.items())), sequence)
         writing: list[Deferred[Any]] = [
-            stores[1].write_batch(batch(dict(reversed(counters.items())), sequence)),
+            stores[1].write_batch(written._replace(spent=dict(reversed(spent.items())))),
             change(stores[0], Remove(ALICE), Add(ALICE), at=REMOVED_AT + sequence),
         ]
         await gatherResults(writing)
     (row,) = await stores[0].usage(UsageQuery(by=()))
     assert row.requests == 2000
+    accounts = await stores[0].list_accounts(QUOTA, limit=10_000)
+    assert sum(kept.spent for _, kept in accounts) == 2000
     for store in stores:
         await store.close()
 

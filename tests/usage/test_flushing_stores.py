@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from twisted.internet.task import deferLater
 from gatekeeper.config.model import Usage
 from gatekeeper.store.interface import UsageQuery
 from gatekeeper.store.sqlite import SqliteStore
-from gatekeeper.usage.metering import Metering
-from gatekeeper.usage.records import UsageRecord
+from gatekeeper.usage.journal import Journal
+from gatekeeper.usage.metering import Metering, Spending
+from gatekeeper.usage.records import Account, Spent, UsageRecord
 from tests.store.support import in_reactor
 from tests.usage.journals import journal_files, logged
 
@@ -32,7 +34,7 @@ class House:
     def journal(self) -> Path:
         return self.directory / "journal"
 
-    def metering(self, fsync: str = "interval") -> Metering:
+    def metering(self, fsync: str = "interval", accounts: Spending | None = None) -> Metering:
         settings = Usage.model_validate({"fsync": fsync, "flush_interval": 0.01, "records": True})
         return Metering(
             settings,
@@ -40,6 +42,7 @@ class House:
             self.store,
             reactor,
             lambda call: reactor.callLater(0, call),
+            accounts,
         )
 
     async def requests(self) -> dict[str, int]:
@@ -136,3 +139,55 @@ async def test_store_that_is_away_at_the_stop(house: House, record: UsageRecord)
     await again.stop()
     assert await house.requests() == {"/a": 1}
     await house.store.close()
+
+
+class Told:
+    """Accounts, and what they were told."""
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    def open(self, journal: Journal) -> None:
+        self.told.append(("open", len(journal.closed)))
+
+    def flushed(self, spent: Mapping[Account, int]) -> None:
+        self.told.append(dict(spent))
+
+    def lost(self, spent: Iterable[Spent]) -> None:
+        self.told.append(list(spent))
+
+    async def close(self, left: int) -> None:
+        self.told.append(("close", left))
+
+
+@in_reactor
+async def test_what_accounts_are_told(house: House, record: UsageRecord) -> None:
+    """They open when all that an earlier run has left is in the store, and close at the end."""
+    spent = Spent("prepaid", "main", "alice", 3)
+    killed = house.metering()
+    killed.journal.append([record._replace(spent=(spent,))])
+    killed.journal.close()
+    accounts = Told()
+    metering = house.metering(accounts=accounts)
+    metering.start()
+    assert accounts.told == []
+    await house.store.open()
+    metering.catch_up()
+    await metering.flusher.caught_up
+    assert accounts.told == [("open", 0)], "and not of what others have spent"
+    metering.meter.record(record._replace(spent=(spent, spent)))
+    await metering.stop()
+    assert accounts.told[1:] == [{Account(*spent[:3]): 6}, ("close", 0)]
+    await house.store.close()
+
+
+@in_reactor
+async def test_accounts_are_told_what_is_left(house: House, record: UsageRecord) -> None:
+    accounts = Told()
+    metering = house.metering(accounts=accounts)
+    await house.store.open()
+    metering.catch_up()
+    metering.journal.append([record])
+    await house.store.close()
+    await metering.stop()
+    assert accounts.told == [("open", 0), ("close", 1)]
