@@ -164,8 +164,9 @@ class IState(Interface):
         """Do all of the changes or none, note it down, and return the new version.
 
         Usage of a user who is removed stays, under the name and the time of the removal
-        (``alice~2024-05-01T10:00:00Z``). A new user of that name begins at 0: what is there under
-        the name when a user is added is kept in the same way.
+        (``alice~2024-05-01T10:00:00Z``), and so do its quotas. A new user of that name begins at 0:
+        what is there under the name when a user is added is kept in the same way. Prepaid credits
+        stay with the name.
 
         :raises AlreadyThereError: :class:`Add` finds something of that name.
         :raises NotThereError: :class:`Replace` or :class:`Remove` find nothing.

@@ -30,8 +30,8 @@ from gatekeeper.store.state import (
     removed_name,
 )
 
-#: The statements that give all usage of a user another name; the old name goes with it, too. Their
-#: parameters are the new name, the service, and the old name.
+#: The statements that give all usage and quotas of a user another name; the old name goes with it,
+#: too. Their parameters are the new name, the service, and the old name.
 RenameUsage: TypeAlias = Sequence[Callable[[str, str, str], Statement]]
 
 
