@@ -93,6 +93,8 @@ GOALS: Final = (
     ),
     Goal("workers", "2 workers ÷ 1, requests/s", "two", "one", 1.8, 1.9, more=True),
     Goal("workers", "  CPU of a request", "two, CPU", "one, CPU", 1.1, 1.05),
+    Goal("workers", "  two cores for all, load and origin", "two, free", "one, free", None, None),
+    Goal("workers", "  CPU of a request", "two, free, CPU", "one, free, CPU", None, None),
 )
 
 

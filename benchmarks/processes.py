@@ -118,6 +118,10 @@ class Program:
         """Seconds of CPU, user and system, of it and its descendants until now."""
         return sum(member.cpu for member in self._family()) / _TICKS
 
+    def processes(self) -> list[int]:
+        """The ids of the process and its descendants, as they are now."""
+        return [member.pid for member in self._family()]
+
     def memory(self) -> int:
         """Resident bytes, exactly: ``Rss`` of ``/proc/PID/smaps_rollup``."""
         return self._sum("smaps_rollup", "Rss:")

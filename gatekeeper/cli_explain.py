@@ -107,7 +107,7 @@ def explain(
       2  the command line is wrong
       3  the request would be refused
     """
-    from gatekeeper.tap import install_reactor
+    from gatekeeper.process.reactor import install_reactor
 
     install_reactor()  # before anything else asks for one
 
@@ -145,11 +145,12 @@ def _run(path: str, settings: Settings, question: Question) -> Explanation:
     from gatekeeper.explain import Explanation
     from gatekeeper.explain import explain as find_out
     from gatekeeper.explain_question import QuestionError
+    from gatekeeper.process.reactor import loop_of
 
     outcomes: list[Explanation | ConfigurationError | QuestionError] = []
 
     async def run(reactor: object) -> None:
-        loop = reactor._asyncioEventloop  # type: ignore[attr-defined]
+        loop = loop_of(reactor)
         try:
             prepared = prepare(settings, lambda line: None, create=False)
             outcomes.append(await find_out(prepared, question, loop))

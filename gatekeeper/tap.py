@@ -7,7 +7,6 @@ start with one message and a status that is not 0.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from gatekeeper.errors import ConfigurationError
+from gatekeeper.process.reactor import ReactorError, install_reactor, loop_of
 from gatekeeper.process.start import Start
 
 if TYPE_CHECKING:
@@ -34,32 +34,15 @@ class Options(usage.Options):
     parent: usage.Options | None = None  # twistd's, which sets this
 
     def __init__(self) -> None:
-        install_reactor()
+        try:
+            install_reactor()
+        except ReactorError as error:
+            fail(str(error))
         super().__init__()  # type: ignore[no-untyped-call]
 
     def postOptions(self) -> None:
         """All is read: find out how we were started, before twistd looks at the pid file."""
         self.start = Start.here({} if self.parent is None else self.parent)
-
-
-def install_reactor() -> None:
-    """Make Twisted's reactor one that runs on a uvloop loop.
-
-    :raises SystemExit: another reactor is there already.
-    """
-    import uvloop
-    from twisted.internet import asyncioreactor
-
-    installed = sys.modules.get("twisted.internet.reactor")
-    if installed is None:
-        loop = uvloop.new_event_loop()
-        asyncio.set_event_loop(loop)
-        asyncioreactor.install(loop)
-    elif not isinstance(getattr(installed, "_asyncioEventloop", None), uvloop.Loop):
-        fail(
-            "gatekeeper brings its own reactor (asyncio on uvloop), but another one is installed: "
-            "run twistd without --reactor"
-        )
 
 
 def fail(message: str) -> NoReturn:
@@ -88,8 +71,7 @@ def makeService(options: Options) -> IService:
     ignore_malformed_server_names()
     try:
         settings = prepare(load(options["config"], checker_types()), _echo)
-        loop: asyncio.AbstractEventLoop = reactor._asyncioEventloop  # type: ignore[attr-defined]
-        return Daemon(settings, reactor, loop, read, options.start)
+        return Daemon(settings, reactor, loop_of(reactor), read, options.start)
     except ConfigurationError as error:
         fail(str(error))
 

@@ -42,6 +42,13 @@ FORBIDDEN = {
     "gatekeeper.stats": ("twisted", "zope", "gatekeeper", "prometheus_client"),
     "gatekeeper.metrics": ("gatekeeper.net", "gatekeeper.exchange", "gatekeeper.management"),
     "gatekeeper.management": ("gatekeeper.exchange", "gatekeeper.doors", "gatekeeper.net.server"),
+    "gatekeeper.process": (
+        "gatekeeper.http",
+        "gatekeeper.exchange",
+        "gatekeeper.doors",
+        "gatekeeper.routing",
+        "gatekeeper.net.server",
+    ),
     "gatekeeper.cli": ("gatekeeper.exchange", "gatekeeper.net", "gatekeeper.daemon"),
 }
 
@@ -93,6 +100,17 @@ def test_nobody_imports_the_roots(root: str) -> None:
         and any(is_below(i, root) for i in imports(path))
     }
     assert found <= set(ROOTS[root])
+
+
+def test_nobody_who_serves_requests_knows_of_processes() -> None:
+    """How many there are, and how they follow one another, is the daemon's affair."""
+    found = {
+        name
+        for name, path in MODULES.items()
+        if not is_below(name, "gatekeeper.process")
+        and any(is_below(i, "gatekeeper.process") for i in imports(path))
+    }
+    assert found == {"gatekeeper.daemon", "gatekeeper.tap"}
 
 
 def test_only_metrics_import_the_library_of_metrics() -> None:

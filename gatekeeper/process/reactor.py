@@ -11,6 +11,12 @@ from typing import Any
 class ReactorError(Exception):
     """Another reactor is installed already."""
 
+    def __init__(self) -> None:
+        super().__init__(
+            "gatekeeper brings its own reactor (asyncio on uvloop), but another one is installed: "
+            "run twistd without --reactor"
+        )
+
 
 def install_reactor() -> None:
     """Make Twisted's reactor one that runs on a uvloop loop.
