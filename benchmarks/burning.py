@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple
 
 from gatekeeper.config.model import Store
-from gatekeeper.tap import install_reactor
+from gatekeeper.process.reactor import install_reactor
 from gatekeeper.usage.records import Account, Batch
 
 _GWEI: Final = 10**9

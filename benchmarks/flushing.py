@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from gatekeeper.config.model import Store
-from gatekeeper.tap import install_reactor
+from gatekeeper.process.reactor import install_reactor
 from gatekeeper.usage.records import UsageRecord
 
 _PATHS = 1000  # of each user

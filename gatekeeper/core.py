@@ -23,6 +23,7 @@ from gatekeeper.auth.token_cache import ITokenCache
 from gatekeeper.auth.token_cache_opening import token_cache_maker
 from gatekeeper.checkers import Checkers
 from gatekeeper.config.model import Settings
+from gatekeeper.credits.buckets import BucketMemory
 from gatekeeper.credits.selling import Selling
 from gatekeeper.effects import Effects
 from gatekeeper.errors import ConfigurationError, Problem
@@ -50,6 +51,7 @@ class Core:
     """See the module. ``settings`` are those that hold now; a reload changes them.
 
     :param inherited: sockets that listened before we began; ``lock`` is the journal's.
+    :param buckets: memory for rates that we share, see :class:`.BucketMemory`; -1: with nobody.
     :param supervisor: the process that this one is a worker of; ``None``: it is nobody's.
     :param accepts: whether clients are to be served here; else others do that at our sockets.
     :raises ConfigurationError: what cannot be used, all of a kind at once.
@@ -62,6 +64,7 @@ class Core:
         loop: asyncio.AbstractEventLoop,
         inherited: Inherited = NOTHING,
         lock: int = -1,
+        buckets: int = -1,
         *,
         supervisor: Supervisor | None = None,
         accepts: bool = True,
@@ -83,6 +86,7 @@ class Core:
             writes=supervisor is None,
         )
         self.revoked = Revoked(self.state)
+        self.buckets = BucketMemory(buckets)
         self.selling = Selling(
             settings.credits,
             settings.usage.enabled,
@@ -90,6 +94,7 @@ class Core:
             time.time,
             _time_since_boot,
             loop.call_soon,
+            self.buckets,
         )
         self.leasing = self.selling.leasing(reactor)
         self.metering: Metering | None = None

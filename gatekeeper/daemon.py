@@ -77,7 +77,13 @@ class Daemon(Service):
         number = worker_count(settings)
         check(start.inherited, number)
         self.core = core = Core(
-            settings, reactor, loop, start.inherited, start.lock, accepts=number == 1
+            settings,
+            reactor,
+            loop,
+            start.inherited,
+            start.lock,
+            start.buckets,
+            accepts=number == 1,
         )
         self._workers = None
         if number > 1:
@@ -249,7 +255,7 @@ class Daemon(Service):
         core, management = self.core, self._management
         lock = core.metering.journal.lock if core.metering is not None else -1
         try:
-            await successor.start(self._sockets(), lock)
+            await successor.start(self._sockets(), lock, core.buckets.descriptor)
             if management is not None:
                 await self._pause(management)
             pid = await successor.go()

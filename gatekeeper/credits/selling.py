@@ -13,6 +13,7 @@ from gatekeeper.config.model import Credits, Listener, Service, ServiceCredits
 from gatekeeper.credits.accounts import Accounts
 from gatekeeper.credits.admission import Admission, Limit
 from gatekeeper.credits.balances import Balances
+from gatekeeper.credits.buckets import BucketMemory
 from gatekeeper.credits.chain import Chain
 from gatekeeper.credits.leasing import Leasing
 from gatekeeper.credits.lending import Lending
@@ -40,6 +41,7 @@ class Selling:
     :param wall_clock: seconds since the epoch.
     :param monotonic: seconds of a clock that nobody sets, and that goes on while we sleep.
     :param call_soon: calls a function in the event loop's next turn.
+    :param buckets: what rates are counted in.
     """
 
     def __init__(
@@ -50,11 +52,13 @@ class Selling:
         wall_clock: Callable[[], float],
         monotonic: Callable[[], float],
         call_soon: Callable[[Callable[[], None]], object],
+        buckets: BucketMemory,
     ) -> None:
         self._settings = settings
         self._counted = counted
         self._wall_clock = wall_clock
         self._monotonic = monotonic
+        self._buckets = buckets
         self._chain = _make_chain(settings)
         self._prices = _make_price_book(settings)
         self.balances = Balances(store, self._chain, settings.chain_id)
@@ -73,7 +77,11 @@ class Selling:
             if getattr(seller, key) and not self._counted:
                 raise _later(key, "usage.enabled")
         name = seller.name
-        limits: list[Limit] = [RateLimit(name, rate, self._monotonic) for rate in seller.rates]
+        kind = type(seller).__name__
+        limits: list[Limit] = [
+            RateLimit(name, f"{kind}/{name}/{number}", rate, self._monotonic, self._buckets)
+            for number, rate in enumerate(seller.rates)
+        ]
         units = seller.meter.units if isinstance(seller, Service) else "requests"
         limits += [
             QuotaLimit(name, quota, self.accounts, self._wall_clock, units)

@@ -39,7 +39,8 @@ class Hired:
     ``ready`` fires when it serves requests, and fails with :class:`WorkerError` where it ends
     before; ``gone`` fires with its exit status when it has ended.
 
-    :param sockets: those that it is to accept connections at; ``lock`` is the journal's.
+    :param sockets: those that it is to accept connections at; ``lock`` is the journal's, and
+        ``buckets`` are what rates are counted in.
     :param handlers: makes, from this object, what answers it.
     """
 
@@ -50,6 +51,7 @@ class Hired:
         clock: IReactorTime,
         sockets: Iterable[Listens],
         lock: int,
+        buckets: int,
         handlers: Callable[[Hired], Mapping[str, Handler]],
     ) -> None:
         self.slot = slot
@@ -66,7 +68,7 @@ class Hired:
         self._clock = clock
         ours, its = socket.socketpair()
         with its:
-            for_child = hand(sockets, lock, its)
+            for_child = hand(sockets, lock, buckets, its)
             try:
                 self._process = subprocess.Popen(  # noqa: S603 - it is our own program
                     _COMMAND,

@@ -25,12 +25,14 @@ Listens = tuple[str, socket.socket]
 class Handed(NamedTuple):
     """What a process begins with.
 
-    ``sockets`` listen. ``lock`` is the journal's directory lock, ``channel`` leads to the process
-    that ours is to follow; -1 and ``None``: there is none.
+    ``sockets`` listen. ``lock`` is the journal's directory lock, ``buckets`` the memory in which
+    rates are counted, ``channel`` leads to the process that ours is to follow, or works for; -1 and
+    ``None``: there is none.
     """
 
     sockets: list[Listens]
     lock: int = -1
+    buckets: int = -1
     channel: socket.socket | None = None
 
 
@@ -42,15 +44,17 @@ class ForChild(NamedTuple):
 
 
 def hand(
-    sockets: Iterable[Listens], lock: int = -1, channel: socket.socket | None = None
+    sockets: Iterable[Listens],
+    lock: int = -1,
+    buckets: int = -1,
+    channel: socket.socket | None = None,
 ) -> ForChild:
     """Make ready to hand these to a child; they stay open here. See :class:`Handed`."""
     pairs = [(bind, each.fileno()) for bind, each in sockets]
     end = -1 if channel is None else channel.fileno()
-    document = json.dumps({"sockets": pairs, "lock": lock, "channel": end})
-    descriptors = [
-        number for number in (*(number for _, number in pairs), lock, end) if number >= 0
-    ]
+    document = json.dumps({"sockets": pairs, "lock": lock, "buckets": buckets, "channel": end})
+    numbers = (*(number for _, number in pairs), lock, buckets, end)
+    descriptors = [number for number in numbers if number >= 0]
     return ForChild({VARIABLE: document}, descriptors)
 
 
@@ -66,10 +70,11 @@ def handed(environ: MutableMapping[str, str] = os.environ) -> Handed:
         return Handed(sockets)
     told = json.loads(document)
     ours = [(bind, _socket(number)) for bind, number in told["sockets"]]
-    lock, end = told["lock"], told["channel"]
-    if lock >= 0:
-        os.set_inheritable(lock, False)
-    return Handed(ours, lock, _socket(end) if end >= 0 else None)
+    lock, buckets, end = told["lock"], told.get("buckets", -1), told["channel"]
+    for number in (lock, buckets):
+        if number >= 0:
+            os.set_inheritable(number, False)
+    return Handed(ours, lock, buckets, _socket(end) if end >= 0 else None)
 
 
 def _of_manager(values: list[str]) -> list[Listens]:

@@ -15,14 +15,16 @@ from gatekeeper.process.upgrade import Launch
 
 
 class Start(NamedTuple):
-    """``inherited`` are sockets that listen already, ``lock`` is the journal's, -1: it has none.
+    """``inherited`` are sockets that listen already.
 
-    ``channel`` leads to the process that this one is to follow, ``None``: to none. ``launch`` is
-    how another one like this is started.
+    ``lock`` is the journal's, ``buckets`` the memory for rates; -1: there is none. ``channel``
+    leads to the process that this one is to follow, ``None``: to none. ``launch`` is how another
+    one like this is started.
     """
 
     inherited: Inherited
     lock: int
+    buckets: int
     channel: socket.socket | None
     launch: Launch
     pid_file: PidFile
@@ -36,8 +38,9 @@ class Start(NamedTuple):
 
         The pid file of the process that this one follows is left to that one.
         """
-        sockets, lock, channel = handed(environ)
+        sockets, lock, buckets, channel = handed(environ)
         pid_file = PidFile(options)
         if channel is not None:
             pid_file.leave_alone()
-        return cls(Inherited(sockets), lock, channel, Launch.ours(), pid_file, Notifier(environ))
+        told = Inherited(sockets), lock, buckets, channel
+        return cls(*told, Launch.ours(), pid_file, Notifier(environ))

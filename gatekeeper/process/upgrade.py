@@ -94,17 +94,17 @@ class Successor:
         self._process: subprocess.Popen[bytes] | None = None
         self._pid = 0
 
-    async def start(self, sockets: Iterable[Listens], lock: int) -> None:
+    async def start(self, sockets: Iterable[Listens], lock: int, buckets: int = -1) -> None:
         """Start it, and wait until it is prepared.
 
-        It gets ``sockets`` and the journal's ``lock``, see :func:`.hand`.
+        It gets ``sockets``, the journal's ``lock`` and ``buckets``, see :func:`.hand`.
 
         :raises UpgradeError: it does not come.
         """
         ours, its = socket.socketpair()
         self._channel = Channel(ours, self._loop)
         with its:
-            self._spawn(hand(sockets, lock, its))
+            self._spawn(hand(sockets, lock, buckets, its))
         self._pid = await self._hear("prepared")
 
     def _spawn(self, for_child: ForChild) -> None:

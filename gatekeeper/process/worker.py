@@ -53,6 +53,7 @@ class Worker:
         self._loop = loop_of(reactor)
         self._inherited = Inherited(told.sockets)
         self._lock = told.lock
+        self._buckets = told.buckets
         self._core: Core | None = None
         self._loops: list[LoopingCall] = []
         self._ending = False
@@ -76,7 +77,13 @@ class Worker:
         to = ToSupervisor(self.link, worker, shares_zones=settings.cache.url.startswith("memory:"))
         try:
             core = Core(
-                settings, self._reactor, self._loop, self._inherited, self._lock, supervisor=to
+                settings,
+                self._reactor,
+                self._loop,
+                self._inherited,
+                self._lock,
+                self._buckets,
+                supervisor=to,
             )
         except ConfigurationError as error:
             self._give_up(Failure(error))

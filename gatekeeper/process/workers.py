@@ -152,7 +152,8 @@ class Workers:
         lock = core.metering.journal.lock if core.metering is not None else -1
         sockets = self._siblings.of_worker(slot)
         try:
-            hired = Hired(slot, self._loop, self._reactor, sockets, lock, self._handlers)
+            buckets = core.buckets.descriptor
+            hired = Hired(slot, self._loop, self._reactor, sockets, lock, buckets, self._handlers)
         except WorkerError as error:
             log.error("{error}", error=error)
             self._replace(slot, 0.0)

@@ -14,6 +14,7 @@ from gatekeeper.config.model import Quota, Rate, Store
 from gatekeeper.credits.accounts import Accounts
 from gatekeeper.credits.admission import Admission, Admitted, Caller
 from gatekeeper.credits.balances import Balances
+from gatekeeper.credits.buckets import BucketMemory
 from gatekeeper.credits.lending import Lending
 from gatekeeper.credits.quotas import QuotaLimit
 from gatekeeper.credits.rates import RateLimit
@@ -47,9 +48,10 @@ class Node:
         lending = Lending(store, Balances(store, None, None), TTL, self.monotonic)
         self.accounts = Accounts(lending, TTL, self.monotonic, call_soon)
         self.accounts.open(owner_of(self.name, 0))
+        memory = BucketMemory(slots=64)
         self.admission = Admission(
             [
-                *(RateLimit("acme", rate, self.monotonic) for rate in rates),
+                *(RateLimit("acme", "", rate, self.monotonic, memory) for rate in rates),
                 *(QuotaLimit("acme", quota, self.accounts, self.wall) for quota in quotas),
             ]
         )

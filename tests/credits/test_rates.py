@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from fractions import Fraction
 from typing import Any
 
@@ -10,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekeeper.config.model import Rate
-from gatekeeper.credits import buckets
 from gatekeeper.credits.admission import STALE, Admission, Admitted, Caller, Hold, Limit, Stale
+from gatekeeper.credits.buckets import BucketMemory
 from gatekeeper.credits.rates import RateLimit, network_of
 from gatekeeper.errors import Refusal
 from tests.credits.callers import ENDING, Clock, caller
@@ -24,8 +25,9 @@ def clock() -> Clock:
     return Clock(1000.0)
 
 
-def limit(clock: Clock, size: int = 100_000, **rate: Any) -> RateLimit:
-    return RateLimit("acme", Rate(**rate), clock, size)
+def limit(clock: Clock, memory: BucketMemory | None = None, **rate: Any) -> RateLimit:
+    """One with a memory of its own, if nothing is said: a small one, for many are made."""
+    return RateLimit("acme", "acme/0", Rate(**rate), clock, memory or BucketMemory(slots=64))
 
 
 def asks(limit: RateLimit, *callers: Caller) -> int:
@@ -348,66 +350,45 @@ def users(count: int) -> list[Caller]:
     return [caller(f"user{number}") for number in range(count)]
 
 
-def test_who_is_at_rest_is_forgotten(clock: Clock) -> None:
-    limited = limit(clock, requests=1, size=10)
-    for each in users(1000):
+def test_who_is_at_rest_needs_no_room(clock: Clock) -> None:
+    limited = limit(clock, BucketMemory(slots=1), requests=1)
+    for each in users(100):
         assert asks(limited, each, each) == 1
-        clock.now += 0.25
-    assert len(limited._named) <= 10
-    assert repr(limited._named) == f"<Buckets: {len(limited._named)}>"
+        clock.now += 1
 
 
 def test_one_who_is_busy_stays(clock: Clock) -> None:
-    limited = limit(clock, requests=1, per="hour", size=3)
-    rests = limit(clock, requests=100, size=3)
+    memory = BucketMemory(slots=8)  # all within reach of all
+    limited = limit(clock, memory, requests=1, per="hour")
+    rests = limit(clock, memory, requests=100)
     for each in users(100):
         asks(limited, caller("busy"))
         asks(rests, each, caller("busy"))
         clock.now += 1
     assert asks(limited, caller("busy")) == 0
-    assert len(rests._named) <= 2
 
 
 def test_nobody_gets_around_it_by_crowding(clock: Clock) -> None:
-    """With more callers than there is room, each has one burst still."""
-    limited = limit(clock, requests=2, per="hour", size=10)
+    """With more callers than there is room, none has more than one burst."""
+    limited = limit(clock, BucketMemory(slots=16), requests=2, per="hour")
     crowd = users(100)
     admitted = [asks(limited, each, each, each) for each in crowd]
+    assert admitted[:4] == [2] * 4  # there is room for a few, whatever their digests
     assert max(admitted) == 2
+    assert sum(admitted) == 16 * 2
     assert [asks(limited, each) for each in crowd] == [0] * 100
-    assert len(limited._named) == 10
-    assert repr(limited._named) == "<Buckets: 10, and shared ones>"
 
 
-def test_a_crowd_does_not_shut_others_out(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    limited = limit(clock, requests=2, per="hour", size=10)
-    monkeypatch.setattr(buckets, "hash", lambda key: int(key[4:]), raising=False)
-    assert [asks(limited, each, each, each) for each in users(100)] == [2] * 100
-
-
-def test_who_shares_a_bucket(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    limited = limit(clock, requests=2, per="hour", size=1)
-    monkeypatch.setattr(buckets, "hash", lambda key: 7, raising=False)
+def test_who_shares_a_bucket(clock: Clock) -> None:
+    limited = limit(clock, BucketMemory(slots=1), requests=2, per="hour")
     first, second, third = users(3)
-    assert asks(limited, first, first) == 2
-    assert asks(limited, second, third, second) == 2
+    assert asks(limited, first, second, first, second) == 2
     clock.now += 1800
-    assert asks(limited, third, second, first) == 2  # one of those who share, and the first
-
-
-def test_what_was_shared_is_not_forgotten_when_there_is_room_again(clock: Clock) -> None:
-    limited = limit(clock, requests=4, per="hour", size=1)
-    first, second = users(2)
-    assert asks(limited, first) == 1
-    assert asks(limited, *[second] * 5) == 4
-    clock.now += 1000
-    assert asks(limited, second, second) == 1
-    assert len(limited._named) == 1
-    assert asks(limited, second) == 0
+    assert asks(limited, third, second, first) == 1
 
 
 def test_a_shared_one_is_given_back(clock: Clock) -> None:
-    limited = limit(clock, requests=1, per="hour", size=1)
+    limited = limit(clock, BucketMemory(slots=1), requests=1, burst=2, per="hour")
     first, second = users(2)
     assert asks(limited, first) == 1
     limited.reserve(second).release()
@@ -415,37 +396,73 @@ def test_a_shared_one_is_given_back(clock: Clock) -> None:
 
 
 def test_addresses_are_not_in_the_way_of_users(clock: Clock) -> None:
-    limited = limit(clock, requests=1, per="hour", size=5)
+    limited = limit(clock, BucketMemory(slots=8), requests=1, per="hour")
     asks(limited, *(caller("", client=f"192.0.2.{number}") for number in range(50)))
-    assert asks(limited, *users(5)) == 5
-    assert repr(limited._named) == "<Buckets: 5>"
+    assert asks(limited, *users(8)) == 8
 
 
 @given(
-    size=st.integers(1, 3),
-    shared=st.sampled_from([1, 2, 16]),
+    slots=st.sampled_from([1, 2, 16]),
     steps=st.lists(st.tuples(st.integers(0, 8192), st.integers(0, 7), st.booleans()), max_size=80),
 )
-def test_whoever_crowds(size: int, shared: int, steps: list[tuple[int, int, bool]]) -> None:
+def test_whoever_crowds(slots: int, steps: list[tuple[int, int, bool]]) -> None:
     """However many there are: nobody gets more than alone."""
-    clock = Clock()
-    limited, alone = limit(clock, requests=1, burst=2, size=size), Exact(Fraction(1), 2)
-    now = Fraction(0)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(buckets, "_SHARED", shared)
-        for pause, number, made in steps:
-            now += Fraction(pause, 1024)
-            clock.now = float(now)
-            before = dict(alone.tokens)
-            try:
-                hold = limited.reserve(caller(f"user{number}"))
-            except Refusal:
-                continue
-            assert alone.admits(f"user{number}", now)
-            if not made:
-                hold.release()
-                alone.tokens = before
-            assert len(limited._named) <= size
+    clock = Clock(1.0)
+    limited = limit(clock, BucketMemory(slots=slots), requests=1, burst=2)
+    alone, now = Exact(Fraction(1), 2), Fraction(1)
+    for pause, number, made in steps:
+        now += Fraction(pause, 1024)
+        clock.now = float(now)
+        before = dict(alone.tokens)
+        try:
+            hold = limited.reserve(caller(f"user{number}"))
+        except Refusal:
+            continue
+        assert alone.admits(f"user{number}", now)
+        if not made:
+            hold.release()
+            alone.tokens = before
+
+
+# --- several limits, and several processes, with the same memory ----------------------------
+
+
+def test_limits_do_not_count_each_others_requests(clock: Clock) -> None:
+    memory = BucketMemory(slots=64)
+    hourly = Rate(requests=1, per="hour")
+    limits = [
+        RateLimit("acme", "acme/0", hourly, clock, memory),
+        RateLimit("acme", "acme/1", hourly, clock, memory),
+        RateLimit("acme", "acme/0", Rate(requests=1, per="hour", by="key"), clock, memory),
+        RateLimit("acme", "acme/0", Rate(requests=1), clock, memory),
+        RateLimit("acme", "acme/0", Rate(requests=1, per="hour", burst=2), clock, memory),
+    ]
+    assert [asks(each, *[caller("alice", "alice")] * 3) for each in limits] == [1, 1, 1, 1, 2]
+
+
+def test_a_limit_that_is_made_anew_goes_on(clock: Clock) -> None:
+    memory = BucketMemory(slots=64)
+    assert asks(limit(clock, memory, requests=2), *[caller()] * 3) == 2
+    assert asks(limit(clock, memory, requests=2), caller()) == 0
+
+
+def test_processes_count_together(clock: Clock) -> None:
+    ours = BucketMemory(slots=64)
+    theirs = BucketMemory(os.dup(ours.descriptor), slots=64)
+    assert asks(limit(clock, ours, requests=5), *[caller()] * 3) == 3
+    assert asks(limit(clock, theirs, requests=5), *[caller()] * 3) == 2
+    assert asks(limit(clock, ours, requests=5), caller()) == 0
+
+
+@pytest.mark.parametrize("content", [b"", bytes(64 + 2 * 64 * 16), b"gk-buckets-1" + bytes(99)])
+def test_memory_of_another_kind_is_not_used(clock: Clock, content: bytes) -> None:
+    descriptor = os.memfd_create("other", os.MFD_CLOEXEC)
+    os.write(descriptor, content)
+    memory = BucketMemory(descriptor, slots=64)
+    assert asks(limit(clock, memory, requests=5), *[caller()] * 9) == 5
+    assert os.pread(memory.descriptor, 12, 0) == b"gk-buckets-1"
+    with open(memory.descriptor, "rb", closefd=False) as file:
+        assert os.fstat(file.fileno()).st_size == 64 + 2 * 64 * 16
 
 
 def test_it_tells_what_it_is(clock: Clock) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import threading
 import time
@@ -147,7 +148,12 @@ def test_sigterm_does_not_wait_for_ever(tmp_path: Path, origin: Origin) -> None:
 
 def test_sigint_is_a_stop_too(tmp_path: Path) -> None:
     daemon = Daemon(tmp_path, PLAIN, ports={"origin": 9})
-    daemon.start()
+    # A shell has what it runs in the background ignore it, and the daemon would inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        daemon.start()
+    finally:
+        signal.signal(signal.SIGINT, before)
     try:
         os.kill(daemon.pid, 2)
         daemon.wait()

@@ -314,6 +314,40 @@ def test_another_process_takes_over(tmp_path: Path, origin: Origin, others: int)
     assert counted(daemon) == {"/echo/x": load.complete}
 
 
+def test_workers_count_rates_together(tmp_path: Path, origin: Origin) -> None:
+    """Also with one that takes another one's place, and with those of the next process."""
+    rated = CREW + 'rates = [{ requests = 12, per = "hour" }]\n'
+    daemon = crew(tmp_path, origin, rated)
+
+    def admitted(each: int) -> int:
+        """How many requests are let through, of so many at each worker."""
+        statuses = []
+        for client in one_at_each(daemon):
+            with client:
+                statuses += [ask(client, "/echo/x", ALICE).status for _ in range(each)]
+        assert set(statuses) <= {200, 429}
+        return statuses.count(200)
+
+    daemon.start()
+    try:
+        assert admitted(2) == 4
+        kill(daemon, 1)
+        assert admitted(2) == 4
+        old = daemon.pid
+        os.kill(old, signal.SIGUSR2)
+        wait_until(lambda: daemon.pid_file.read_text() not in ("", str(old)), "another process")
+        daemon.pid = int(daemon.pid_file.read_text())
+        wait_until(lambda: not is_there(old), "the old one's end")
+        assert admitted(4) == 4
+        daemon.terminate()
+        wait_until(lambda: not daemon.is_running, "the end")
+    except BaseException:
+        daemon.show()
+        raise
+    finally:
+        daemon.kill()
+
+
 def test_fewer_workers_take_a_restart(tmp_path: Path, origin: Origin) -> None:
     """What comes to a socket that no worker has would wait for ever."""
     daemon = crew(tmp_path, origin)

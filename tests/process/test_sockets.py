@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gatekeeper.process.sockets import hand, handed
+from gatekeeper.process.sockets import VARIABLE, hand, handed
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,7 +46,7 @@ def test_a_child_accepts_where_we_listen(tmp_path: Path) -> None:
     lock = os.open(tmp_path / "lock", os.O_CREAT | os.O_RDWR)
     ours, its = socket.socketpair()
     with listening() as one, listening() as two, ours, its:
-        for_child = hand([("127.0.0.1:80", one), ("[::1]:443", two)], lock, its)
+        for_child = hand([("127.0.0.1:80", one), ("[::1]:443", two)], lock, -1, its)
         with subprocess.Popen(
             [sys.executable, "-c", _CHILD],
             cwd=ROOT,
@@ -62,15 +63,27 @@ def test_a_child_accepts_where_we_listen(tmp_path: Path) -> None:
 
 
 def test_nothing_was_handed() -> None:
-    assert handed({}) == ([], -1, None)
+    assert handed({}) == ([], -1, -1, None)
 
 
-def test_nothing_but_a_lock(tmp_path: Path) -> None:
+def test_nothing_but_a_lock_and_memory(tmp_path: Path) -> None:
     lock = os.open(tmp_path / "lock", os.O_CREAT | os.O_RDWR)
-    environ = dict(hand([], lock).environ)
-    got = handed(environ)
-    assert (got.sockets, got.lock, got.channel, environ) == ([], lock, None, {})
+    buckets = os.memfd_create("buckets")
+    handing = hand([], lock, buckets)
+    environ = dict(handing.environ)
+    assert handing.descriptors == [lock, buckets]
+    assert handed(environ) == ([], lock, buckets, None)
+    assert environ == {}
+    assert not os.get_inheritable(buckets)
     os.close(lock)
+    os.close(buckets)
+
+
+def test_what_an_older_version_has_handed() -> None:
+    """It knows nothing of memory."""
+    document = json.loads(hand([]).environ[VARIABLE])
+    del document["buckets"]
+    assert handed({VARIABLE: json.dumps(document)}) == ([], -1, -1, None)
 
 
 class TestOfTheServiceManager:
