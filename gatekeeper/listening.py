@@ -149,6 +149,14 @@ class Listening:
             address=f"{listener.address[0]}:{listener.address[1]}",
         )
 
+    async def take(self, connection: socket.socket, address: tuple[str, int]) -> None:
+        """Serve a connection that was accepted elsewhere at one of our addresses."""
+        for listener in self.listeners:
+            if listener.address == address:
+                await listener.take(self._loop, connection)
+                return
+        connection.close()
+
     def begin(self, listener: Listener) -> None:
         """Start it in the background."""
         starting = asyncio.ensure_future(self.start(listener), loop=self._loop)

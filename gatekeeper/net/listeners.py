@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gatekeeper.clientside import OnEnd
 from gatekeeper.config.model import Limits
@@ -136,12 +137,21 @@ class Listener:
     async def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Accept connections."""
         self._server = await loop.create_server(
-            lambda: LoopProtocol(self._protocol(self._plane, self.door, self._connections)),
-            sock=self.socket,
-            backlog=BACKLOG,
-            ssl=self.tls.context if self.tls else None,
-            ssl_handshake_timeout=self._plane.timeouts.head if self.tls else None,
+            self._make, sock=self.socket, backlog=BACKLOG, **self._secured()
         )
+
+    async def take(self, loop: asyncio.AbstractEventLoop, connection: socket.socket) -> None:
+        """Serve a connection that somebody else has accepted at this address."""
+        with contextlib.suppress(OSError):  # of the connection, and of TLS
+            await loop.connect_accepted_socket(self._make, connection, **self._secured())
+
+    def _make(self) -> LoopProtocol:
+        return LoopProtocol(self._protocol(self._plane, self.door, self._connections))
+
+    def _secured(self) -> dict[str, Any]:
+        if self.tls is None:
+            return {}
+        return {"ssl": self.tls.context, "ssl_handshake_timeout": self._plane.timeouts.head}
 
     def stop(self) -> None:
         """Accept no more."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from gatekeeper.auth.token_cache import TokenCacheError
@@ -39,6 +42,7 @@ class Desk:
         self._change: tuple[Change, Orders] | None = None
         exchanges = insight.exchanges
         self.handlers: Mapping[str, Handler] = {
+            "connection": self._connection,
             "changed": self._changed,
             "settled": core.state.settled,
             "revoked": to.zones.revoked,
@@ -63,6 +67,11 @@ class Desk:
             "numbers": insight.document,
             "problems": self._problems,
         }
+
+    async def _connection(self, connection: socket.socket, host: str, port: int) -> None:
+        """One that was accepted in place of a worker that is not there."""
+        listening = self._core.listening
+        await Deferred.fromFuture(asyncio.ensure_future(listening.take(connection, (host, port))))
 
     # --- what operators have changed ------------------------------------------------------
 

@@ -25,6 +25,7 @@ from gatekeeper.errors import ConfigurationError, Problem
 from gatekeeper.insight import Insight
 from gatekeeper.management.live import DataPlane
 from gatekeeper.net.inherited import Inherited
+from gatekeeper.process.caretaker import Caretaker
 from gatekeeper.process.everywhere import Everywhere
 from gatekeeper.process.hired import Hired, WorkerError, told
 from gatekeeper.process.link import Handler, Link, LinkError
@@ -89,6 +90,7 @@ class Workers:
         self._prepared: list[Hired] = []
         self._delays = [0.0] * number
         self._coming: dict[int, IDelayedCall] = {}
+        self._caretakers: dict[int, Caretaker] = {}
         self._stopping = False
         self._full = False
         self._zones = ZoneDesk(core.checkers.zones, self._links)
@@ -118,6 +120,14 @@ class Workers:
 
     def _links(self) -> Iterator[Link]:
         return (each.link for each in self._hired)
+
+    def _serving_links(self) -> list[Link]:
+        return [each.link for each in self.serving]
+
+    def _take_care(self) -> None:
+        """Sockets have changed."""
+        for slot, caretaker in self._caretakers.items():
+            caretaker.watch(self._siblings.of_worker(slot))
 
     # --- life -----------------------------------------------------------------------------
 
@@ -166,14 +176,20 @@ class Workers:
         hired.ready.addCallbacks(lambda _: self._welcome(hired), lambda failure: failure)
 
     def _welcome(self, hired: Hired) -> None:
+        caretaker = self._caretakers.pop(hired.slot, None)
+        if caretaker is not None:
+            caretaker.watch([])
         log.info("{worker} serves requests", worker=hired)
         if self._core.metering is not None:
             caught_up = self._core.metering.flusher.caught_up
             caught_up.addCallback(lambda _: hired.link.tell("accounts"))
 
     async def _bury(self, hired: Hired, status: int) -> None:
-        """A worker has ended: take over what it has left."""
+        """A worker has ended: take over what it has left, and what comes for it meanwhile."""
         self._hired.remove(hired)
+        if not self._stopping and hired.slot not in self._caretakers:
+            self._caretakers[hired.slot] = Caretaker(self._loop, self._serving_links)
+            self._take_care()
         hired.ready.addErrback(lambda _: None)
         if self._everywhere is not None:
             self._everywhere.retire(hired)
@@ -220,6 +236,7 @@ class Workers:
         if self._looking.running:
             self._looking.stop()
         self._siblings.close()
+        self._take_care()
         for hired in self._hired:
             hired.is_dismissed = True
             hired.link.tell(how, seconds)
@@ -247,6 +264,12 @@ class Workers:
         for bind, sockets in self._siblings.add(doors):
             for hired in self._hired:
                 hired.link.tell("socket", bind, carried=sockets[hired.slot])
+        self._take_care()
+
+    def _keep_sockets(self, doors: Sequence[Listens]) -> None:
+        """Nobody listens anywhere else any more."""
+        self._siblings.keep(doors)
+        self._take_care()
 
     @property
     def _version(self) -> int:
@@ -261,7 +284,7 @@ class Workers:
         self._send_sockets(doors)
         for hired in self._hired:
             hired.link.tell("changed", self._version)
-        self._siblings.keep(doors)
+        self._keep_sockets(doors)
 
     # --- another configuration ------------------------------------------------------------
 
@@ -296,13 +319,13 @@ class Workers:
             else:  # it took the place of one that died in between, under the old settings
                 hired.kill()
         self._zones.listen()
-        self._siblings.keep(list(self._core.listening.sockets()))
+        self._keep_sockets(list(self._core.listening.sockets()))
 
     def cancel(self) -> None:
         """Leave everything as it is."""
         for hired in self._hired:
             hired.link.tell("cancel")
-        self._siblings.keep(list(self._core.listening.sockets()))
+        self._keep_sockets(list(self._core.listening.sockets()))
 
     def read_files(self) -> None:
         """Have them read the files that the configuration names."""

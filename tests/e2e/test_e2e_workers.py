@@ -23,6 +23,7 @@ from tests.process.crew import (
     kill,
     metric,
     one_at_each,
+    worker_of,
     workers,
 )
 from tests.process.load import SteadyLoad
@@ -116,6 +117,25 @@ def test_a_worker_that_is_killed_is_replaced(tmp_path: Path, origin: Origin) -> 
     assert broken <= 16
     # What was written down and not yet sent when it died is all that there may be beside.
     assert answered <= counts["/echo/x"] <= answered + broken
+
+
+def test_others_serve_what_comes_for_one_that_keeps_dying(tmp_path: Path, origin: Origin) -> None:
+    """The kernel gives a part of the connections to its socket, whether or not it is there."""
+    daemon = crew(tmp_path, origin)
+    with daemon:
+        for deaths in range(1, 7):
+            os.kill(workers(daemon)[1], signal.SIGKILL)
+            wait_until(lambda: daemon.log.count("has ended, killed") == deaths, "its end")  # noqa: B023
+            numbers = []
+            if deaths > 2:  # the next one comes in 2 s, or in 4 s, ...
+                for _ in range(20):
+                    with Client(daemon.address("gateway")) as client:
+                        assert ask(client, "/echo/x", ALICE).status == 200
+                        numbers.append(worker_of(daemon, client))
+                if 1 not in workers(daemon):
+                    break
+            wait_until(lambda: 1 in workers(daemon), "another one")
+        assert numbers == [2] * 20
 
 
 def test_revocation_reaches_what_runs_in_another_worker(tmp_path: Path, origin: Origin) -> None:
