@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -60,24 +62,44 @@ def credits() -> None:
     help="Which credits: what `credits.pool` of services says.",
 )
 @click.option("--note", default="", help="What they are for, for the audit log.")
+@click.option(
+    "--id",
+    "grant_id",
+    metavar="ID",
+    help="Of your own, for a grant that may have to be run again: it is made once.  "
+    "[default: a random one]",
+)
 @format_option
-def grant(client: Client, user: str, credits: int, pool: str, note: str, form: str | None) -> None:
+def grant(
+    client: Client,
+    user: str,
+    credits: int,
+    pool: str,
+    note: str,
+    grant_id: str | None,
+    form: str | None,
+) -> None:
     """Grant USER so many CREDITS more; a negative number takes some back.
 
     The daemon that is asked knows of it at once, others that share its store after
-    `credits.balance_ttl`.
+    `credits.balance_ttl`. Where it does not answer, it is not known whether the grant was made: run
+    it again with the --id that the message says.
 
     \b
     Examples:
       gatekeeper credits grant alice 1000
+      gatekeeper credits grant alice 1000 --id invoice-16
       gatekeeper credits grant alice -200 --pool maps --note 'invoice 17 was not paid'
     """
     body = {"user": user, "credits": credits, "pool": pool, "note": note}
-    made = client.call("POST", (*_CREDITS, "grants"), body=body)
+    body["id"] = grant_id = os.urandom(16).hex() if grant_id is None else grant_id
+    with _may_be_made(grant_id):
+        made = client.call("POST", (*_CREDITS, "grants"), body=body)
+    before = "This grant was made before. " if made["repeated"] else ""
     tell(
         form,
         made,
-        f"User {made['user']} has {made['left']:,d} credits left in pool {made['pool']}: "
+        f"{before}User {made['user']} has {made['left']:,d} credits left in pool {made['pool']}: "
         f"{made['granted']:,d} were granted, {made['spent']:,d} are spent.",
     )
 
@@ -248,6 +270,27 @@ def retry(client: Client, ids: tuple[int, ...], form: str | None, *, everything:
     others = len(ids) - made["retried"]
     rest = f" {others:,d} are neither uncollected nor in error." if others > 0 else ""
     tell(form, made, f"{made['retried']:,d} will be tried again.{rest}")
+
+
+@contextmanager
+def _may_be_made(grant_id: str) -> Iterator[None]:
+    """Say how to go on where nobody knows whether a grant was made."""
+    from gatekeeper.management_client import Refused, TokenFileError, Unreachable
+
+    advice = f"It is not known whether the grant was made: run it again with --id {grant_id}"
+    try:
+        yield
+    except TokenFileError:  # nobody was asked
+        raise
+    except Unreachable as error:
+        raise Unreachable(f"{error}. {advice}") from None
+    except Refused as error:
+        if error.status < 500:
+            raise
+        raise Refused(error.status, f"{error} {advice}") from None
+    except KeyboardInterrupt:
+        complain(advice)
+        raise
 
 
 def _show_charges(

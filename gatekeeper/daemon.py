@@ -94,7 +94,9 @@ class Daemon(Service):
         self._management = self._wiring.service
         self._reloading = Reloading(core, self._wiring, read, self._workers)
         usage = settings.usage
-        keep = Retention(usage.keep_records, usage.keep_hours, usage.keep_days)
+        keep = Retention(
+            usage.keep_records, usage.keep_hours, usage.keep_days, settings.credits.keep_ledger
+        )
         self._upkeep = StoreUpkeep(core.store, keep, reactor)
         self._burner = None
         if settings.burner.enabled:

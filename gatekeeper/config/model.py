@@ -672,6 +672,16 @@ class Credits(Section):
         "not been heard of for so long.",
     )
     price_ttl: Seconds = Field(default=300.0, description="Prices are believed for so long.")
+    keep_ledger: Annotated[
+        float,
+        Field(strict=True, ge=86400.0, le=100 * YEAR, allow_inf_nan=False),
+        Words("seconds"),
+    ] = Field(
+        default=400 * 86400.0,
+        description="What is settled, and the log of it, is deleted after so long: charges that "
+        "are burned, their settlements, and grants, whose ids may be used again then. At least a "
+        "day. What is owed stays.",
+    )
     on_chain_outage: Literal["refuse", "admit"] = Field(
         default="refuse",
         description="While balances cannot be read: `refuse` with 503, or `admit` and charge.",

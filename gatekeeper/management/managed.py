@@ -24,6 +24,7 @@ from gatekeeper.store.interface import RecordQuery, UsageQuery, UsageRow
 from gatekeeper.store.ledger import (
     ChargeQuery,
     ChargeRow,
+    Granted,
     Kept,
     LedgerEvent,
     Owed,
@@ -82,7 +83,9 @@ class Ledger(Protocol):
     def read_accounts(self, accounts: Sequence[Account]) -> Awaitable[list[Kept]]:
         """See :meth:`.ILedger.read_accounts`."""
 
-    def grant(self, account: Account, credits: int, entry: AuditEntry) -> Awaitable[Kept]:
+    def grant(
+        self, account: Account, credits: int, entry: AuditEntry, grant_id: str | None = None
+    ) -> Awaitable[Granted]:
         """See :meth:`.ILedger.grant`."""
 
     def list_accounts(

@@ -16,6 +16,11 @@ T = TypeVar("T")
 #: What is done to the database, and what comes of it.
 Steps = Generator[Statement, Rows, T]
 
+#: The states of all that is owed, as SQL.
+UNBURNED: Final = ", ".join(
+    f"'{state.value}'" for state in ChargeState if state is not ChargeState.BURNED
+)
+
 #: What changes of a charge besides its state. Of a settlement that was given up it is known later,
 #: too, that the charge was in it.
 _CHANGES: Final = {

@@ -81,16 +81,23 @@ class Retention(NamedTuple):
     records: float | None
     hours: float | None
     days: float | None
+    ledger: float | None = None
 
 
 class Upkept(NamedTuple):
-    """What the upkeep did: rows rolled up into days, and what was deleted."""
+    """What the upkeep did: rows rolled up into days, and what was deleted.
+
+    Charges that are burned, settlements that have ended, and grants in the ledger's log.
+    """
 
     rolled_up: int = 0
     rows: int = 0
     record_days: int = 0
     batches: int = 0
     quotas: int = 0
+    charges: int = 0
+    settlements: int = 0
+    grants: int = 0
 
 
 class SchemaVersion(NamedTuple):

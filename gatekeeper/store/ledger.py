@@ -17,6 +17,7 @@ from zope.interface import Attribute, Interface
 
 from gatekeeper.credits.grouping import Charge, Entry, Group
 from gatekeeper.credits.ledger import ChargeState, Mark, Receipt, Settlement, SettlementState
+from gatekeeper.errors import AlreadyThereError
 from gatekeeper.store.state import AuditEntry
 from gatekeeper.usage.records import Account
 
@@ -31,6 +32,29 @@ class Kept(NamedTuple):
 
     granted: int = 0
     spent: int = 0
+
+
+class Granted(NamedTuple):
+    """What an account has after a grant, which was ``repeated`` if it had been made before."""
+
+    kept: Kept
+    repeated: bool = False
+
+
+class GrantDiffersError(AlreadyThereError):
+    """A grant of this id was made before, and is another one: so many ``credits`` for whom."""
+
+    def __init__(self, grant_id: str, pool: str, holder: str, credits: int) -> None:
+        super().__init__("grant", grant_id)
+        self.pool = pool
+        self.holder = holder
+        self.credits = credits
+
+    def __str__(self) -> str:
+        return (
+            f"the grant `{self.name}` was made before, and with other contents: {self.credits} "
+            f"credits for user `{self.holder}` in pool `{self.pool}`"
+        )
 
 
 class ChargeQuery(NamedTuple):
@@ -141,11 +165,16 @@ class ILedger(Interface):
     def read_accounts(accounts: Sequence[Account]) -> Deferred[list[Kept]]:
         """What is known of each, in this order; of one that nobody has drawn from, zeros."""
 
-    def grant(account: Account, credits: int, entry: AuditEntry) -> Deferred[Kept]:
+    def grant(
+        account: Account, credits: int, entry: AuditEntry, grant_id: str | None = None
+    ) -> Deferred[Granted]:
         """Grant a prepaid account more credits (or fewer, where negative); what it has then.
 
-        Noted down in the ledger's log and in the audit log.
+        Noted down in the ledger's log and in the audit log. Where a grant of ``grant_id`` (up to 64
+        characters) is in the ledger's log and was the same, nothing changes: it may be asked for
+        again, by several at once, and is done once.
 
+        :raises GrantDiffersError: it was of another account, or of other credits.
         :raises ValueError: it is not prepaid, or more would be taken than was granted.
         """
 

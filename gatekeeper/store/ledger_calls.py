@@ -17,6 +17,7 @@ from gatekeeper.store.dialects import Dialect
 from gatekeeper.store.ledger import (
     ChargeQuery,
     ChargeRow,
+    Granted,
     ILedger,
     ISettling,
     Kept,
@@ -56,9 +57,12 @@ class LedgerCalls(ABC):
         """See :meth:`ILedger.read_accounts`."""
         return self._do("request", ledger_sql.read_accounts(self._dialect, accounts))
 
-    def grant(self, account: Account, credits: int, entry: AuditEntry) -> Deferred[Kept]:
+    def grant(
+        self, account: Account, credits: int, entry: AuditEntry, grant_id: str | None = None
+    ) -> Deferred[Granted]:
         """See :meth:`ILedger.grant`."""
-        return self._do("change", ledger_sql.grant(self._dialect, account, credits, entry))
+        steps = ledger_sql.grant(self._dialect, account, credits, entry, grant_id)
+        return self._do("change", steps)
 
     def list_accounts(
         self,

@@ -17,6 +17,8 @@ from gatekeeper.store.fitting import LARGEST, fit_account
 from gatekeeper.store.ledger import (
     ChargeQuery,
     ChargeRow,
+    GrantDiffersError,
+    Granted,
     Kept,
     LedgerEvent,
     Owed,
@@ -29,9 +31,6 @@ from gatekeeper.store.state_sql import insert_entry
 from gatekeeper.usage.records import PREPAID, Account
 
 _HALF: Final = 32
-_UNBURNED: Final = ", ".join(
-    f"'{state.value}'" for state in ChargeState if state is not ChargeState.BURNED
-)
 
 # One statement, so that all of it is of one moment: a charge must not be seen before it is burned,
 # and its settlement after.
@@ -70,10 +69,16 @@ def read_accounts(dialect: Dialect, accounts: Sequence[Account]) -> Steps[list[K
     return [found[account] for account in fitted]
 
 
-def grant(dialect: Dialect, account: Account, credits: int, entry: AuditEntry) -> Steps[Kept]:
+def grant(
+    dialect: Dialect,
+    account: Account,
+    credits: int,
+    entry: AuditEntry,
+    grant_id: str | None = None,
+) -> Steps[Granted]:
     """See :meth:`ILedger.grant`.
 
-    :raises ValueError: see there.
+    :raises GrantDiffersError, ValueError: see there.
     """
     if account.source != PREPAID:
         raise ValueError("only prepaid accounts are granted credits")
@@ -90,6 +95,9 @@ def grant(dialect: Dialect, account: Account, credits: int, entry: AuditEntry) -
         account,
     )
     kept = Kept(granted + credits, spent)
+    change = str(granted), str(kept.granted)
+    if not (yield from _log_grant(dialect, account, credits, entry, change, grant_id)):
+        return Granted(Kept(granted, spent), repeated=True)
     if kept.granted < 0:
         raise ValueError(f"of {granted} granted credits {-credits} cannot be taken back")
     if kept.granted > LARGEST:
@@ -98,12 +106,52 @@ def grant(dialect: Dialect, account: Account, credits: int, entry: AuditEntry) -
         f"UPDATE account SET granted = {place}, updated = {place} WHERE {this}",  # noqa: S608
         (kept.granted, entry.time, *account),
     )
-    detail = {"pool": account.name, "holder": account.holder, "credits": credits, **_who(entry)}
-    subject = f"{account.name}/{account.holder}"
-    event = (entry.time, PREPAID, subject, "grant", str(granted), str(kept.granted))
-    yield charges_sql.log(dialect, [LedgerEvent(*event, json.dumps(detail))])
     yield insert_entry(entry, dialect)
-    return kept
+    return Granted(kept)
+
+
+def _log_grant(
+    dialect: Dialect,
+    account: Account,
+    credits: int,
+    entry: AuditEntry,
+    change: tuple[str, str],
+    grant_id: str | None,
+) -> Steps[bool]:
+    """Write a grant into the ledger's log; false: the same one is there.
+
+    :raises GrantDiffersError: another grant of its id is there.
+    """
+    detail = {"pool": account.name, "holder": account.holder, "credits": credits}
+    named = {} if grant_id is None else {"id": grant_id}
+    event = LedgerEvent(
+        entry.time,
+        PREPAID,
+        f"{account.name}/{account.holder}",
+        "grant",
+        *change,
+        json.dumps({**detail, **named, **_who(entry)}),
+    )
+    places = ", ".join([dialect.placeholder] * (len(event) + 1))
+    insert = (
+        f"INSERT INTO ledger_event ({', '.join(LedgerEvent._fields)}, grant_id) "  # noqa: S608
+        f"VALUES ({places}) ON CONFLICT DO NOTHING RETURNING 1"
+    )
+    # Whoever is about to write the same id is waited for. Between the two statements it may go,
+    # for it is old, and then this is a new grant.
+    while not (yield insert, (*event, grant_id)):
+        found = yield (
+            f"SELECT detail FROM ledger_event WHERE grant_id = {dialect.placeholder}",  # noqa: S608
+            (grant_id,),
+        )
+        for (text,) in found:
+            before = json.loads(text)
+            there = {name: before[name] for name in detail}
+            if there != detail:
+                assert grant_id is not None
+                raise GrantDiffersError(grant_id, **there)
+            return False
+    return True
 
 
 def list_accounts(
@@ -163,7 +211,8 @@ def owed(dialect: Dialect) -> Steps[list[Owed]]:
     # In halves, for sums of whole numbers may come to more than 64 bits, and are to be exact.
     rows = yield (
         f"SELECT state, sum(credits >> {_HALF}), sum(credits & {2**_HALF - 1}), count(*), "  # noqa: S608
-        f"min(created) FROM charge WHERE state IN ({_UNBURNED}) GROUP BY state ORDER BY state",
+        f"min(created) FROM charge WHERE state IN ({charges_sql.UNBURNED}) "
+        "GROUP BY state ORDER BY state",
         (),
     )
     return [

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from gatekeeper.errors import StoreError
+from gatekeeper.errors import AlreadyThereError, StoreError
 from gatekeeper.store import postgres_schema, postgres_state, postgres_upkeep
 from gatekeeper.store.charges_sql import Steps
 from gatekeeper.store.dialects import POSTGRES
@@ -196,8 +196,10 @@ class PostgresStore(LeaseCalls):
         """See :class:`LedgerCalls`."""
 
         async def change(link: PostgresLink) -> T:
-            done = await link.run(lambda connection: connection.transact(steps, ValueError))
-            if isinstance(done, ValueError):
+            done = await link.run(
+                lambda connection: connection.transact(steps, ValueError, AlreadyThereError)
+            )
+            if isinstance(done, Exception):
                 raise done
             return done
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from gatekeeper.store.days import DAY
+from gatekeeper.store.dialects import POSTGRES
 from gatekeeper.store.fitting import LARGEST
 from gatekeeper.store.interface import Upkept
 from gatekeeper.store.postgres_link import Connection
 from gatekeeper.store.postgres_records import drop_partitions
 from gatekeeper.store.postgres_usage import ADD_UP
+from gatekeeper.store.pruning import Pruned, prune
 from gatekeeper.store.upkeep import Cuts
 from gatekeeper.store.usage_sql import COLUMNS
 from gatekeeper.usage.records import Counted
@@ -86,9 +88,16 @@ async def maintain(connection: Connection, cut: Cuts) -> Upkept:
         rows=await _all(connection, _DELETE_ROWS, cut.days),
         batches=await _all(connection, _DELETE_BATCHES, cut.batches),
         quotas=await _all(connection, _DELETE_QUOTAS, cut.quotas),
+        **(await _prune(connection, cut.ledger))._asdict(),
         # The last: it fails where somebody reads for long.
         record_days=(0 if cut.records is None else await drop_partitions(connection, cut.records)),
     )
+
+
+async def _prune(connection: Connection, before: int | None) -> Pruned:
+    if before is None:
+        return Pruned()
+    return await prune(connection.transact, POSTGRES, before)
 
 
 async def _all(connection: Connection, sql: str, before: int | None) -> int:

@@ -27,6 +27,7 @@ from gatekeeper.store.interface import (
 from gatekeeper.store.lease_calls import LeaseCalls
 from gatekeeper.store.ledger import ISettling
 from gatekeeper.store.ledger_calls import Purpose
+from gatekeeper.store.pruning import Pruned, prune
 from gatekeeper.store.records_sql import usage_records
 from gatekeeper.store.schema import newest
 from gatekeeper.store.sqlite_file import SqliteFile, run, transaction
@@ -229,9 +230,15 @@ class SqliteStore(LeaseCalls):
                 record_days=await self._delete_records(cut.records),
                 batches=await self._all(sqlite_upkeep.delete_batches, cut.batches),
                 quotas=await self._all(sqlite_upkeep.delete_quotas, cut.quotas),
+                **(await self._prune(cut.ledger))._asdict(),
             )
 
         return Deferred.fromCoroutine(maintain())
+
+    async def _prune(self, before: int | None) -> Pruned:
+        if before is None:
+            return Pruned()
+        return await prune(lambda steps: self._do("change", steps), SQLITE, before)
 
     async def _delete_records(self, before: int | None) -> int:
         if before is None:

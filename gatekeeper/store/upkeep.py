@@ -18,7 +18,7 @@ KEEP_QUOTAS: Final = 70 * DAY
 class Cuts(NamedTuple):
     """What is older is rolled up, or deleted: seconds since the epoch, the beginnings of days.
 
-    ``None``: nothing is. ``batches`` and ``quotas`` may be any second.
+    ``None``: nothing is. ``batches``, ``quotas`` and ``ledger`` may be any second.
     """
 
     hours: int | None
@@ -26,6 +26,7 @@ class Cuts(NamedTuple):
     records: int | None
     batches: int
     quotas: int
+    ledger: int | None = None
 
 
 def cuts(now: float, keep: Retention) -> Cuts:
@@ -36,6 +37,7 @@ def cuts(now: float, keep: Retention) -> Cuts:
         _day(now, keep.records),
         int(now) - KEEP_BATCHES,
         int(now) - KEEP_QUOTAS,
+        None if keep.ledger is None else int(now - keep.ledger),
     )
 
 

@@ -78,6 +78,7 @@ class StoreUpkeep:
                 log.info(
                     "Upkeep of the store: {rolled_up} hourly counters became daily ones; deleted: "
                     "{rows} old counters, {record_days} days of single records, {batches} keys, "
-                    "{quotas} quotas",
+                    "{quotas} quotas, {charges} burned charges, {settlements} settlements, "
+                    "{grants} grants in the ledger's log",
                     **done._asdict(),
                 )

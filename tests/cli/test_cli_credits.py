@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ RETRY = "/v1/credits/retry"
 SETTLEMENTS = "/v1/credits/settlements"
 
 ACCOUNT = {"pool": "default", "user": "alice", "granted": 12345, "spent": 12000, "left": 345}
+GRANTED = {**ACCOUNT, "repeated": False}
 CONTRACT, HOLDER, TOKEN = "0x" + "c0" * 20, "0x" + "a1" * 20, "0x" + "0d" * 32
 BALANCE: dict[str, Any] = {
     "contract": CONTRACT, "token": TOKEN, "holder": HOLDER,
@@ -34,10 +36,11 @@ SINCE = "2026-11-22T10:00:00.000Z"
 
 
 def test_grant(operator: Operator) -> None:
-    operator.api.answer("POST", GRANTS, ACCOUNT)
-    assert operator.json("credits", "grant", "alice", "1000") == ACCOUNT
-    body = {"user": "alice", "credits": 1000, "pool": "default", "note": ""}
-    assert operator.api.only.body == body
+    operator.api.answer("POST", GRANTS, GRANTED)
+    assert operator.json("credits", "grant", "alice", "1000") == GRANTED
+    body = operator.api.only.body
+    assert re.fullmatch("[0-9a-f]{32}", body.pop("id"))
+    assert body == {"user": "alice", "credits": 1000, "pool": "default", "note": ""}
     assert operator.table("credits", "grant", "alice", "1000") == (
         "User alice has 345 credits left in pool default: 12,345 were granted, 12,000 are spent.\n"
     )
@@ -45,11 +48,67 @@ def test_grant(operator: Operator) -> None:
 
 @pytest.mark.parametrize("credits", ["-5", "-10", str(2**63 - 1), str(1 - 2**63)])
 def test_grant_with_everything(operator: Operator, credits: str) -> None:
-    operator.api.answer("POST", GRANTS, ACCOUNT)
-    options = ("--pool", "maps", "--note", "invoice 17", "--format", "json")
+    operator.api.answer("POST", GRANTS, GRANTED)
+    options = ("--pool", "maps", "--note", "invoice 17", "--id", "A-17", "--format", "json")
     operator.run("credits", "grant", "alice", credits, *options)
     body = {"user": "alice", "credits": int(credits), "pool": "maps", "note": "invoice 17"}
-    assert operator.api.only.body == body
+    assert operator.api.only.body == {**body, "id": "A-17"}
+
+
+def test_every_grant_has_an_id_of_its_own(operator: Operator) -> None:
+    operator.api.answer("POST", GRANTS, GRANTED)
+    for _ in range(5):
+        operator.run("credits", "grant", "alice", "1")
+    assert len({asked.body["id"] for asked in operator.api.asked}) == 5
+
+
+def test_grant_that_was_made_before(operator: Operator) -> None:
+    operator.api.answer("POST", GRANTS, {**GRANTED, "repeated": True})
+    assert operator.json("credits", "grant", "alice", "5", "--id", "A-17")["repeated"] is True
+    assert operator.table("credits", "grant", "alice", "5", "--id", "A-17").startswith(
+        "This grant was made before. User alice has 345 credits left "
+    )
+
+
+@pytest.mark.parametrize("options", [[], ["--id", "Invoice-17"]])
+def test_grant_without_an_answer(operator: Operator, options: list[str]) -> None:
+    """Nobody knows whether it was made; with its id it can be run again."""
+    operator.api.answer("POST", GRANTS, b"<html>502</html>", 502)
+    result = operator.run("credits", "grant", "alice", "5", *options, status=4)
+    name = operator.api.only.body["id"]
+    assert name == "Invoice-17" or not options
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    advice = f"It is not known whether the grant was made: run it again with --id {name}"
+    assert line.endswith(f". {advice}")
+    operator.configure('state_dir = "state"\n[management]\nbind = "127.0.0.1:1"\n')
+    result = operator.run("credits", "grant", "alice", "5", "--id", name, status=4)
+    assert result.stderr.endswith(f": Connection refused. {advice}\n")
+
+
+def test_grant_of_which_the_store_does_not_answer(operator: Operator) -> None:
+    operator.api.refuse("POST", GRANTS, 503, "The store does not answer; see the log.")
+    result = operator.run("credits", "grant", "alice", "5", "--id", "Invoice-17", status=1)
+    assert result.stderr == (
+        "gatekeeper: The store does not answer; see the log. It is not known whether the grant was "
+        "made: run it again with --id Invoice-17\n"
+    )
+
+
+def test_grant_that_nobody_waited_for(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gatekeeper.management_client.Client.call", interrupted)
+    result = operator.run("credits", "grant", "alice", "5", "--id", "Invoice-17", status=1)
+    assert "whether the grant was made: run it again with --id Invoice-17" in result.stderr
+
+
+def test_grant_that_nobody_was_asked_for(operator: Operator) -> None:
+    operator.token_file.unlink()
+    result = operator.run("credits", "grant", "alice", "5", status=4)
+    assert "--id" not in result.stderr
+    assert operator.api.asked == []
 
 
 @pytest.mark.parametrize(

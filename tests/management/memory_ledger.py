@@ -11,6 +11,8 @@ from gatekeeper.credits.ledger import ChargeState
 from gatekeeper.store.ledger import (
     ChargeQuery,
     ChargeRow,
+    GrantDiffersError,
+    Granted,
     Kept,
     LedgerEvent,
     Owed,
@@ -31,6 +33,7 @@ class MemoryLedger:
     def __init__(self) -> None:
         self.entries: list[AuditEntry] = []
         self.kept: dict[Account, Kept] = {}
+        self.grants: dict[str, tuple[Account, int]] = {}
         self.charged: list[ChargeRow] = []
         self.settled: list[StoredSettlement] = []
         self.log: list[LedgerEvent] = []
@@ -39,14 +42,23 @@ class MemoryLedger:
     def read_accounts(self, accounts: Sequence[Account]) -> Deferred[list[Kept]]:
         return self._answer(lambda: [self.kept.get(each, Kept()) for each in accounts])
 
-    def grant(self, account: Account, credits: int, entry: AuditEntry) -> Deferred[Kept]:
-        def grant() -> Kept:
+    def grant(
+        self, account: Account, credits: int, entry: AuditEntry, grant_id: str | None = None
+    ) -> Deferred[Granted]:
+        def grant() -> Granted:
             granted, spent = self.kept.get(account, Kept())
+            if grant_id is not None and grant_id in self.grants:
+                before, number = self.grants[grant_id]
+                if (before, number) != (account, credits):
+                    raise GrantDiffersError(grant_id, before.name, before.holder, number)
+                return Granted(Kept(granted, spent), repeated=True)
             if not 0 <= granted + credits <= LARGEST:
                 raise ValueError(f"{granted + credits} credits cannot be granted in all")
             self.kept[account] = Kept(granted + credits, spent)
             self.entries.append(entry)
-            return self.kept[account]
+            if grant_id is not None:
+                self.grants[grant_id] = account, credits
+            return Granted(self.kept[account])
 
         return self._answer(grant)
 

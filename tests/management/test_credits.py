@@ -65,6 +65,7 @@ class TestGrants:
         assert answer.status == 200
         assert answer.document == {
             "pool": "default", "user": "alice", "granted": 150, "spent": 130, "left": 20,
+            "repeated": False,
         }  # fmt: skip
         (entry,) = house.store.entries
         assert (entry.time, entry.actor, entry.source) == (NOW, "token", "192.168.1.1")
@@ -80,6 +81,32 @@ class TestGrants:
         answer = house.call("POST", GRANTS, {"user": "alice", "credits": 1})
         assert (answer.status, answer.document["reason"]) == (503, "store_away")
         assert expired(house) == [prepaid("alice")]
+
+    def test_asked_for_again(self, house: House) -> None:
+        asked = {"user": "alice", "credits": 50, "id": "A-Z_0.9" + "a" * 57}
+        first = house.call("POST", GRANTS, asked)
+        assert (first.status, first.document["repeated"]) == (200, False)
+        (entry,) = house.store.entries
+        assert json.loads(entry.detail) == {"credits": 50, "id": asked["id"]}
+        house.call("POST", GRANTS, {"user": "alice", "credits": 1, "id": None})
+        for note in ("", "another one"):
+            again = house.call("POST", GRANTS, {**asked, "note": note})
+            assert again.status == 200
+            assert again.document == {**first.document, "granted": 51, "left": 51, "repeated": True}
+        assert len(house.store.entries) == 2
+
+    @pytest.mark.parametrize("changed", [{"user": "bob"}, {"credits": 6}, {"pool": "maps"}])
+    def test_another_one_under_its_id(self, house: House, changed: dict[str, Any]) -> None:
+        asked = {"user": "alice", "credits": 5, "id": "one"}
+        house.call("POST", GRANTS, asked)
+        answer = house.call("POST", GRANTS, {**asked, **changed})
+        assert (answer.status, answer.document["reason"]) == (409, "already_there")
+        assert answer.document["detail"] == (
+            "the grant `one` was made before, and with other contents: 5 credits for user `alice` "
+            "in pool `default`"
+        )
+        assert house.store.kept == {prepaid("alice"): Kept(5, 0)}
+        assert len(house.store.entries) == 1
 
     def test_some_are_taken_back(self, house: House) -> None:
         house.store.kept[prepaid("alice")] = Kept(10, 8)
@@ -116,6 +143,13 @@ class TestGrants:
             ({"pool": ""}, "pool", 400),
             ({"pool": "a" * 65}, "pool", 400),
             ({"note": "a\nb"}, "note", 400),
+            ({"id": ""}, "id", 400),
+            ({"id": "a" * 65}, "id", 400),
+            ({"id": "a b"}, "id", 400),
+            ({"id": "a/b"}, "id", 400),
+            ({"id": "é"}, "id", 400),
+            ({"id": "a\n"}, "id", 400),
+            ({"id": 7}, "id", 400),
             ({"amount": 1}, "amount", 400),
         ],
     )

@@ -10,7 +10,7 @@ from gatekeeper.credits.ledger import Mark, SettlementEvent
 from gatekeeper.errors import BatchRejected
 from gatekeeper.store.fitting import LARGEST
 from gatekeeper.store.interface import RecordQuery, Retention, Upkept, UsageQuery
-from gatekeeper.store.ledger import ChargeQuery, Kept
+from gatekeeper.store.ledger import ChargeQuery, GrantDiffersError, Granted, Kept
 from gatekeeper.usage.records import PREPAID, QUOTA, Account
 from tests.store.ledgers import (
     ALICE,
@@ -104,9 +104,9 @@ async def test_amount_that_is_none(new_store: NewStore, amount: object) -> None:
 @in_reactor
 async def test_grants(new_store: NewStore) -> None:
     store = new_store()
-    assert await store.grant(PREPAID_ALICE, 100, ENTRY) == Kept(100, 0)
+    assert await store.grant(PREPAID_ALICE, 100, ENTRY) == Granted(Kept(100, 0))
     await store.write_batch(batch_of({PREPAID_ALICE: 30}))
-    assert await store.grant(PREPAID_ALICE, -90, ENTRY) == Kept(10, 30)
+    assert await store.grant(PREPAID_ALICE, -90, ENTRY) == Granted(Kept(10, 30))
     assert await store.read_accounts([PREPAID_ALICE]) == [Kept(10, 30)]
     # Both logs have it.
     entries = [entry for _, entry in await store.audit(10)]
@@ -146,6 +146,91 @@ async def test_grants_at_once(new_store: NewStore) -> None:
     for call in calls:
         await call
     assert await stores[0].read_accounts([PREPAID_ALICE]) == [Kept(20, 2)]
+    for store in stores:
+        await store.close()
+
+
+@pytest.mark.parametrize("credits", [5, -5])
+@in_reactor
+async def test_grant_with_an_id_is_made_once(new_store: NewStore, credits: int) -> None:
+    """Also where it could not be made any more."""
+    store = new_store()
+    await store.grant(PREPAID_ALICE, LARGEST - 7 if credits > 0 else 7, ENTRY)
+    kept = Kept(LARGEST - 2 if credits > 0 else 2, 0)
+    assert await store.grant(PREPAID_ALICE, credits, ENTRY, "Inv.-_9") == Granted(kept)
+    logs = await store.audit(10), await store.ledger_events(10)
+    later = ENTRY._replace(time=9.0, actor="socket", detail="{}")
+    for _ in range(2):
+        again = await store.grant(PREPAID_ALICE, credits, later, "Inv.-_9")
+        assert again == Granted(kept, repeated=True)
+    assert (await store.audit(10), await store.ledger_events(10)) == logs
+    assert json.loads(logs[1][0][1].detail)["id"] == "Inv.-_9"
+    assert "id" not in json.loads(logs[1][1][1].detail)
+    # What there is by then is told.
+    await store.write_batch(batch_of({PREPAID_ALICE: 3}))
+    spent = kept._replace(spent=3)
+    again = await store.grant(PREPAID_ALICE, credits, ENTRY, "Inv.-_9")
+    assert again == Granted(spent, repeated=True)
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("account", "credits"),
+    [
+        (PREPAID_ALICE, 6),
+        (PREPAID_ALICE, -5),
+        (PREPAID_ALICE._replace(name="maps"), 5),
+        (PREPAID_ALICE._replace(holder="bob"), 5),
+        # The log calls both the same.
+        (Account(PREPAID, "main/a", "b"), 5),
+    ],
+)
+@in_reactor
+async def test_another_grant_under_an_id(
+    new_store: NewStore, account: Account, credits: int
+) -> None:
+    store = new_store()
+    first = Account(PREPAID, "main", "a/b") if account.holder == "b" else PREPAID_ALICE
+    await store.grant(first, 5, ENTRY, "one")
+    before = await store.list_accounts(PREPAID), await store.audit(10)
+    with pytest.raises(GrantDiffersError, match="`one` was made before, and with other") as caught:
+        await store.grant(account, credits, ENTRY, "one")
+    assert (caught.value.pool, caught.value.holder, caught.value.credits) == (
+        "main",
+        first.holder,
+        5,
+    )
+    assert (await store.list_accounts(PREPAID), await store.audit(10)) == before
+    for name in ("ONE", "one.", None, None):  # these are others
+        assert not (await store.grant(account, 1, ENTRY, name)).repeated
+    await store.close()
+
+
+@in_reactor
+async def test_grant_that_was_refused_may_be_made_later(new_store: NewStore) -> None:
+    store = new_store()
+    with pytest.raises(ValueError, match="taken back"):
+        await store.grant(PREPAID_ALICE, -5, ENTRY, "one")
+    await store.grant(PREPAID_ALICE, 5, ENTRY, "two")
+    assert await store.grant(PREPAID_ALICE, -5, ENTRY, "one") == Granted(Kept())
+    await store.close()
+
+
+@in_reactor
+async def test_same_grant_at_once(new_store: NewStore) -> None:
+    """Of an account that is not there before."""
+    stores = [new_store() for _ in range(3)]
+    await stores[0].open()
+    calls = [
+        store.grant(PREPAID_ALICE, credits, ENTRY, str(credits))
+        for credits in (1, 10, 100)
+        for store in stores
+        for _ in range(3)
+    ]
+    made = [(await call).repeated for call in calls]
+    assert [made[at : at + 9].count(False) for at in (0, 9, 18)] == [1, 1, 1]
+    assert await stores[0].read_accounts([PREPAID_ALICE]) == [Kept(111, 0)]
+    assert len(await stores[0].ledger_events(10)) == len(await stores[0].audit(10)) == 3
     for store in stores:
         await store.close()
 

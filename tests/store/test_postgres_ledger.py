@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Generator, Iterator
 from typing import Any, TypeVar
@@ -14,9 +15,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from gatekeeper.credits.ledger import ChargeState, Mark, SettlementEvent
+from gatekeeper.store import ledger_sql, pruning
 from gatekeeper.store.dialects import POSTGRES
 from gatekeeper.store.fitting import fit
-from gatekeeper.store.ledger import ChargeQuery
+from gatekeeper.store.interface import Retention
+from gatekeeper.store.ledger import ChargeQuery, GrantDiffersError, Granted, Kept
 from gatekeeper.store.postgres import PostgresStore
 from gatekeeper.store.postgres_usage import _statement
 from gatekeeper.store.settling_sql import SettlingSql
@@ -189,6 +192,72 @@ async def test_same_batch_at_the_same_time(url: str, session: Session) -> None:
     await writing
     kept = await store.read_accounts([*batch.spent])
     assert [each.spent for each in kept] == [4, 5]
+    await store.close()
+
+
+@pytest.mark.parametrize("account", [PREPAID_ALICE, PREPAID_ALICE._replace(holder="bob")])
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("commits", [True, False])
+@in_reactor
+async def test_same_grant_at_the_same_time(
+    url: str, session: Session, account: Account, there: bool, commits: bool
+) -> None:
+    """Who is second waits until it is known whether the first one was made."""
+    store = make(url)
+    await store.open()
+    if there:
+        await store.grant(PREPAID_ALICE, 2, ENTRY)
+        await store.grant(account, 2, ENTRY)
+    (before,) = await store.read_accounts([account])
+    session.run(ledger_sql.grant(POSTGRES, PREPAID_ALICE, 5, ENTRY, "one"))
+    granting = store.grant(account, 5, ENTRY, "one")
+    await session.until_somebody_waits()
+    assert not granting.called
+    if not commits:
+        session.connection.rollback()
+        assert await granting == Granted(Kept(before.granted + 5, 0))
+    elif account == PREPAID_ALICE:
+        session.connection.commit()
+        assert await granting == Granted(Kept(before.granted + 5, 0), repeated=True)
+    else:
+        session.connection.commit()
+        with pytest.raises(GrantDiffersError):
+            await granting
+        assert await store.read_accounts([account]) == [before]
+    in_log = [json.loads(event.detail).get("id") for _, event in await store.ledger_events(9)]
+    assert in_log.count("one") == 1
+    # The connection is as good as before.
+    assert (await store.grant(account, 1, ENTRY, "two")).repeated is False
+    await store.close()
+
+
+@in_reactor
+async def test_pruning_and_usage_do_not_wait_for_each_other(url: str, session: Session) -> None:
+    store = make(url)
+    settling = await own(store)
+
+    async def settle() -> None:
+        await meter(store, alice=1, bob=1)
+        number = await settling.claim(await only_group(settling), NOW)
+        assert number is not None
+        await settling.mark(number, Mark(SettlementEvent.NOTHING), NOW)
+        await store.retry_charges(None, ENTRY, NOW)
+
+    for _ in range(3):
+        await settle()
+    keep = Retention(None, None, None, 86400.0)
+    session.execute(*_statement(fit(batch_of({owes(ALICE): 4, PREPAID_ALICE: 1}))))
+    assert (await store.maintain(1e11, keep)).charges > 0
+    session.connection.rollback()
+    await settle()
+    _, charges, _ = session.run(pruning.prune_settled(POSTGRES, 10**11, pruning.Place()))
+    assert charges > 0
+    await settle()  # with the other one's rows locked
+    await store.grant(PREPAID_ALICE, 1, ENTRY)
+    session.connection.commit()
+    done = await store.maintain(1e11, keep)
+    assert done.charges > 0
+    assert done.grants == 1
     await store.close()
 
 

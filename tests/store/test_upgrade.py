@@ -25,15 +25,23 @@ from gatekeeper.store.interface import (
     UsageQuery,
     UsageRow,
 )
+from gatekeeper.store.ledger import Granted, Kept
 from gatekeeper.store.opening import make_store
 from gatekeeper.store.schema import Dialect
 from gatekeeper.store.state import Add, AuditEntry, Snapshot, StoredService
 from tests.servers import PostgresServer
-from tests.store.ledgers import ALICE, claim, meter, own, unburned
+from tests.store.ledgers import ALICE, ENTRY, PREPAID_ALICE, claim, meter, own, unburned
 from tests.store.support import HOUR, ONE, RECORD, batch, in_reactor
 
 DIALECTS: list[Dialect] = ["sqlite", "postgres"]
 RELEASED = range(1, schema.newest("sqlite"))
+
+
+_ONE_GRANT = (
+    "INSERT INTO account VALUES ('prepaid', 'main', 'alice', 5, 0, 1.5)",
+    "INSERT INTO ledger_event (time, kind, subject, event, before, after, detail) VALUES "
+    "(1.5, 'prepaid', 'main/alice', 'grant', '0', '5', '{}')",
+)
 
 
 class Old:
@@ -74,6 +82,8 @@ class Old:
         )
         if version >= 2:
             self.execute(*self._one_record())
+        if version >= 4:
+            self.execute(*_ONE_GRANT)
 
     def _one_record(self) -> list[str]:
         """A single record of the day before, as it was kept before there were credits."""
@@ -145,6 +155,11 @@ async def test_upgrade_keeps_everything(old: Old, version: int) -> None:
     assert await unburned(store, ALICE) == [5]
     settlement = await claim(await own(store))
     assert [entry.credits for entry in settlement.entries] == [5]
+    there = version >= 4
+    for repeated in (False, True):
+        granted = await store.grant(PREPAID_ALICE, 7, ENTRY, "one")
+        assert granted == Granted(Kept(7 + 5 * there, 0), repeated)
+    assert (await store.maintain(HOUR + 9e6, Retention(None, None, None, 0.0))).grants == 1 + there
     await store.close()
 
 

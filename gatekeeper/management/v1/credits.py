@@ -41,6 +41,7 @@ Holder = Annotated[
         description="The user, as checkers name it.",
     ),
 ]
+GrantId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 _FILTER: Final = r"^[^\x00]*$"  # of what no store can hold
 
 
@@ -58,6 +59,12 @@ class PrepaidAccount(Document):
     granted: int
     spent: int
     left: int
+
+
+class GrantedCredits(PrepaidAccount):
+    """What there is after a grant."""
+
+    repeated: bool = Field(description="This grant was made before: nothing has changed.")
 
 
 class AccountListing(Listing):
@@ -92,6 +99,11 @@ class Granting(Document):
     ]
     pool: Pool = "default"
     note: Label = Field(default="", description="For the audit log.")
+    id: GrantId | None = Field(
+        default=None,
+        description="Made up by the caller: the same grant, asked for again with the same id, is "
+        "made once.",
+    )
 
 
 class BalanceQuery(Document):
@@ -150,24 +162,28 @@ async def show_account(call: Call, pool: str, user: str) -> PrepaidAccount:
     return _show(account, kept)
 
 
-@table.post("/v1/credits/grants")
-async def grant_credits(call: Call, body: Granting) -> PrepaidAccount:
+@table.post("/v1/credits/grants", errors=(409,))
+async def grant_credits(call: Call, body: Granting) -> GrantedCredits:
     """Grant a user credits, or take some back; the answer is what there is then.
 
-    Here that takes effect at once, in other processes after `credits.balance_ttl`.
+    Here that takes effect at once, in other processes after `credits.balance_ttl`. Whoever does not
+    get an answer may ask again, if there was an `id`: a grant that was made before, of as many
+    credits for the same user and pool, is answered as such, with what there is by then. Another one
+    under its id is refused with 409. Ids are remembered for `credits.keep_ledger`.
     """
     managed = call.managed
     account = Account(PREPAID, body.pool, body.user)
-    detail = body.model_dump(mode="json", include={"credits", "note"}, exclude_defaults=True)
+    detail = body.model_dump(mode="json", include={"credits", "note", "id"}, exclude_defaults=True)
     await managed.flushed()
     entry = managed.entry(call, "credits.grant", f"credits/{body.pool}/{body.user}", detail)
     try:
-        kept = await managed.store.grant(account, body.credits, entry)
+        granted = await managed.store.grant(account, body.credits, entry, body.id)
     except ValueError as error:
         raise unusable((Problem("credits", str(error)),)) from None
     finally:
         managed.expire(account)  # also where it is not known whether the store has done it
-    return _show(account, kept)
+    shown = _show(account, granted.kept)
+    return GrantedCredits(**shown.model_dump(), repeated=granted.repeated)
 
 
 @table.get("/v1/credits/balances", errors=(422,))
