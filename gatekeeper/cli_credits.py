@@ -81,9 +81,9 @@ def grant(
 ) -> None:
     """Grant USER so many CREDITS more; a negative number takes some back.
 
-    The daemon that is asked knows of it at once, others that share its store after
-    `credits.balance_ttl`. Where it does not answer, it is not known whether the grant was made: run
-    it again with the --id that the message says.
+    They can be spent at once; over other daemons that share the store, after a second. Where the
+    daemon does not answer, it is not known whether the grant was made: run it again with the --id
+    that the message says.
 
     \b
     Examples:

@@ -41,6 +41,11 @@ class Words:
 YEAR = 366 * 24 * 3600.0
 
 Seconds = Annotated[float, Field(strict=True, gt=0, le=YEAR, allow_inf_nan=False), Words("seconds")]
+
+#: How long something is kept that is not needed any more.
+Years = Annotated[
+    float, Field(strict=True, gt=0, le=100 * YEAR, allow_inf_nan=False), Words("seconds")
+]
 Bytes = Annotated[int, Field(strict=True, gt=0, lt=2**63), Words("bytes")]
 Count = Annotated[int, Field(strict=True, gt=0, lt=2**63), Words("number")]
 Units = Annotated[int, Field(strict=True, ge=0, lt=2**63), Words("number")]
@@ -192,13 +197,13 @@ class Usage(Section):
     records: Flag = Field(
         default=False, description="Keep each single request in the store, beside the sums."
     )
-    keep_records: Seconds = Field(
+    keep_records: Years = Field(
         default=30 * 86400.0, description="Single requests are deleted after so long."
     )
-    keep_hours: Seconds = Field(
+    keep_hours: Years = Field(
         default=90 * 86400.0, description="Sums by hour become sums by day after so long."
     )
-    keep_days: Seconds | None = Field(
+    keep_days: Years | None = Field(
         default=None, description="Sums by day are deleted after so long; never if left out."
     )
 
@@ -672,12 +677,9 @@ class Credits(Section):
         "not been heard of for so long.",
     )
     price_ttl: Seconds = Field(default=300.0, description="Prices are believed for so long.")
-    keep_ledger: Annotated[
-        float,
-        Field(strict=True, ge=86400.0, le=100 * YEAR, allow_inf_nan=False),
-        Words("seconds"),
-    ] = Field(
+    keep_ledger: Years = Field(
         default=400 * 86400.0,
+        ge=86400.0,
         description="What is settled, and the log of it, is deleted after so long: charges that "
         "are burned, their settlements, and grants, whose ids may be used again then. At least a "
         "day. What is owed stays.",

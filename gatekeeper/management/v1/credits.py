@@ -166,10 +166,10 @@ async def show_account(call: Call, pool: str, user: str) -> PrepaidAccount:
 async def grant_credits(call: Call, body: Granting) -> GrantedCredits:
     """Grant a user credits, or take some back; the answer is what there is then.
 
-    Here that takes effect at once, in other processes after `credits.balance_ttl`. Whoever does not
-    get an answer may ask again, if there was an `id`: a grant that was made before, of as many
-    credits for the same user and pool, is answered as such, with what there is by then. Another one
-    under its id is refused with 409. Ids are remembered for `credits.keep_ledger`.
+    Here that takes effect at once, in other processes after a second. Whoever does not get an
+    answer may ask again, if there was an `id`: a grant that was made before, of as many credits for
+    the same user and pool, is answered as such, with what there is by then. Another one under its
+    id is refused with 409. Ids are remembered for `credits.keep_ledger`.
     """
     managed = call.managed
     account = Account(PREPAID, body.pool, body.user)
