@@ -41,8 +41,6 @@ _TROUBLE: Final = {State.UP: 0, State.EJECTED: 1, State.DOWN: 2}
 class Those(Protocol):
     """The workers."""
 
-    deaths: list[int]
-
     def __iter__(self) -> Iterator[Hired]:
         """All that there are."""
 
@@ -53,6 +51,10 @@ class Those(Protocol):
     @property
     def number(self) -> int:
         """How many there should be."""
+
+    @property
+    def deaths(self) -> Sequence[int]:
+        """How many have died, by their places."""
 
 
 class Everywhere:

@@ -32,7 +32,7 @@ class Siblings:
     """
 
     def __init__(self, number: int, inherited: Inherited) -> None:
-        self._number = number
+        self.number = number
         self._inherited = inherited
         self._groups: dict[Any, Group] = {}
 
@@ -72,7 +72,7 @@ class Siblings:
 
     def _make(self, bind: str, first: socket.socket) -> list[socket.socket]:
         sockets = [first.dup()]
-        while len(sockets) < self._number:
+        while len(sockets) < self.number:
             there = self._inherited.take(bind)
             sockets.append(there if there is not None else _sibling(first))
         return sockets

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import time
@@ -280,7 +281,7 @@ def test_a_worker_that_cannot_begin_fails_the_start(tmp_path: Path, origin: Orig
     daemon.environment["PYTHONPATH"] = os.pathsep.join((str(package), str(ROOT)))
     status, _ = daemon.refuse_to_start()
     assert status == 1
-    assert "worker 1" in daemon.log
+    assert re.search(r"Cannot start: worker \d \(\d+\) has ended, with status 3", daemon.log)
 
 
 def test_workers_end_with_their_supervisor(tmp_path: Path, origin: Origin) -> None:
