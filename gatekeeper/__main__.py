@@ -1,5 +1,5 @@
 """``python -m gatekeeper``."""
 
-from gatekeeper.cli import main
+from gatekeeper.cli.main import main
 
 main(prog_name="gatekeeper")

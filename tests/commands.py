@@ -8,7 +8,7 @@ from pathlib import Path
 
 from click.testing import CliRunner, Result
 
-from gatekeeper.cli import main
+from gatekeeper.cli.main import main
 
 CONFIG = """
 state_dir = "{state}"

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -31,15 +32,19 @@ _PLACEHOLDER = re.compile(r"@([a-z_0-9]+)@")
 #: tests run in has some of its own, or two of them would find the same one free.
 _EACH = 1_500
 _FIRST = 20_000 + _EACH * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw7")[2:]) % 8)
+_given: deque[int] = deque(maxlen=_EACH // 2)
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """Find a port that nobody has."""
+    """Find a port that nobody has, and nobody was given a while ago: it may still be to begin."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     while True:
         port = random.randrange(_FIRST, _FIRST + _EACH)
+        if port in _given:
+            continue
         with socket.socket(family) as probe, contextlib.suppress(OSError):
             probe.bind((host, port))
+            _given.append(port)
             return port
 
 

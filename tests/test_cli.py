@@ -33,7 +33,7 @@ def test_help_is_quick() -> None:
     script = (
         "import sys\n"
         "from click.testing import CliRunner\n"
-        "from gatekeeper.cli import main\n"
+        "from gatekeeper.cli.main import main\n"
         "print(CliRunner().invoke(main, ['--help']).output)\n"
         "print([name for name in ('twisted', 'pydantic', 'rich', 'argon2') if name in sys.modules])"
     )

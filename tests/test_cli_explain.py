@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from gatekeeper.cli import main
+from gatekeeper.cli.main import main
 from tests.asker import (
     BASE,
     OPS,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from gatekeeper.cli import main
+from gatekeeper.cli.main import main
 
 DATA = Path(__file__).parent / "importing" / "data"
 PHRASE = "31415926535897932384626433832795"

@@ -19,7 +19,7 @@ from gatekeeper.auth.access_token_settings import AccessTokenSettings
 from gatekeeper.auth.interfaces import Grant
 from gatekeeper.auth.jwe import TokenCipher
 from gatekeeper.auth.secret_keys import secret_key
-from gatekeeper.cli import main
+from gatekeeper.cli.main import main
 from tests.auth.support import credentials, outcome
 
 PHRASE = "12345678901234567890123456789012"

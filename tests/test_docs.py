@@ -19,7 +19,7 @@ from gatekeeper.auth.api_key import ApiKeyChecker
 from gatekeeper.auth.interfaces import Credentials, Grant
 from gatekeeper.auth.keyfile import KeyFile, parse_keys
 from gatekeeper.auth.registry import checker_types
-from gatekeeper.cli import main
+from gatekeeper.cli.main import main
 from gatekeeper.config.loading import load
 from gatekeeper.config.values import parse_bind, parse_upstream
 from gatekeeper.routing import Route

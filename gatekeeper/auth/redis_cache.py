@@ -8,8 +8,10 @@ they have come back from there.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
@@ -19,13 +21,18 @@ from zope.interface import implementer
 from gatekeeper.auth.interfaces import IReadiness
 from gatekeeper.auth.redis_commands import Found
 from gatekeeper.auth.redis_copy import RedisCopy
-from gatekeeper.auth.token_cache import ITokenCache
+from gatekeeper.auth.token_cache import IClaims, ITokenCache
 from gatekeeper.auth.token_entries import REVOKED, SIZE, TokenCacheError
+
+#: Seconds until it is looked again whether a token has come that another process asks for: the
+#: first time, and the longest; twice as long each time.
+_LOOK: Final = 0.01
+_LONGEST_LOOK: Final = 0.1
 
 T = TypeVar("T")
 
 
-@implementer(ITokenCache, IReadiness)
+@implementer(ITokenCache, IClaims, IReadiness)
 class RedisTokenCache:
     """A zone of which ``copy`` is the copy. To be started when the loop runs.
 
@@ -42,6 +49,8 @@ class RedisTokenCache:
         self._entries = copy.entries
         self._serve = serve
         self._sharing = True
+        self._name = secrets.token_hex(8)
+        self._claimed: set[str] = set()
 
     def __repr__(self) -> str:
         return f"<RedisTokenCache: {self._copy!r}>"
@@ -89,12 +98,19 @@ class RedisTokenCache:
 
     def get(self, key: str) -> Deferred[str | None]:
         """See :class:`ITokenCache`."""
-        known = self._known(key)
-        if known is not None:
-            return succeed(known)
-        if not self.caught_up:
-            return succeed(None) if self._serve else fail(self._cut_off())
-        return _deferred(self._fetch(key)).addCallback(self._unless_revoked, key)
+        return self._look_up(key, self._fetch)
+
+    def claim(self, key: str, seconds: float) -> Deferred[str | None]:
+        """See :class:`IClaims`. While Redis is away each process asks for itself."""
+        return self._look_up(key, partial(self._claim, seconds=seconds))
+
+    def release(self, key: str) -> None:
+        """See :class:`IClaims`."""
+        if key in self._claimed:
+            self._claimed.remove(key)
+            releasing = self._copy.link.entry(self._copy.keys, "release", key, self._name)
+            # Where it fails, the claim ends by itself.
+            _deferred(releasing).addErrback(lambda failure: failure.trap(TokenCacheError))
 
     def add(self, key: str, value: str, ttl: float | None = None) -> Deferred[str | None]:
         """See :class:`ITokenCache`."""
@@ -103,34 +119,70 @@ class RedisTokenCache:
             return succeed(known)
         if value == REVOKED:
             return _deferred(self._change("add", key, value, ttl)).addCallback(_value)
-        if not self._may_answer:
+        if not (self.caught_up or self._serve):
             return fail(self._cut_off())
         adding = self._add(key, value, self.ttl if ttl is None else ttl)
         return _deferred(adding).addCallback(self._unless_revoked, key)
 
+    def _look_up(
+        self, key: str, ask: Callable[[str], Coroutine[Any, Any, str | None]]
+    ) -> Deferred[str | None]:
+        known = self._known(key)
+        if known is not None:
+            return succeed(known)
+        if not self.caught_up:
+            return succeed(None) if self._serve else fail(self._cut_off())
+        return _deferred(ask(key)).addCallback(self._unless_revoked, key)
+
+    @property
+    def _is_up_to_date(self) -> bool:
+        return self.caught_up and self._copy.link.is_fresh
+
     @property
     def _may_answer(self) -> bool:
-        return self.caught_up or self._serve
+        """Whether the copy counts where Redis cannot be asked."""
+        return self._is_up_to_date or self._serve
 
     def _known(self, key: str) -> str | None:
         """What the copy says and may be believed; a revocation always is."""
         known = self._entries.get(key)
-        return known if known == REVOKED or self._may_answer else None
+        believed = self._is_up_to_date or (self._serve and not self.caught_up)
+        return known if known == REVOKED or believed else None
 
     def _unless_revoked(self, value: str | None, key: str) -> str | None:
         """What was read a moment ago may count no more. From here on nothing comes between."""
         return REVOKED if self._entries.get(key) == REVOKED else value
 
     async def _fetch(self, key: str) -> str | None:
+        found = await self._entry(key, "get")
+        return self._entries.get(key) if found is None else found.value
+
+    async def _claim(self, key: str, seconds: float) -> str | None:
+        loop = asyncio.get_running_loop()
+        give_up_at, pause = loop.time() + seconds, _LOOK
+        while loop.time() < give_up_at:
+            found = await self._entry(key, "claim", self._name, seconds)
+            if found is None:
+                break
+            if found.change == 0:
+                if found.value is None:
+                    self._claimed.add(key)
+                return found.value
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_LOOK)
+        return self._entries.get(key)
+
+    async def _entry(self, key: str, what: str, value: str = "", life: float = 0.0) -> Found | None:
+        """What Redis has, which is kept; None where that is not known, and need not be."""
         position = self._copy.position
         try:
-            found = await self._copy.link.entry(self._copy.keys, "get", key)
+            found = await self._copy.link.entry(self._copy.keys, what, key, value, life)
         except TokenCacheError:
             if not self._may_answer:
                 raise
-            return self._entries.get(key)
+            return None
         self._copy.keep(key, found.value, found.left, position)
-        return found.value
+        return found
 
     async def _add(self, key: str, value: str, life: float) -> str | None:
         position = self._copy.position
@@ -144,6 +196,7 @@ class RedisTokenCache:
                 self._sharing = False
             return self._add_here(key, value, life)
         self._sharing = True
+        self._claimed.discard(key)
         if found.value is None:
             self._copy.keep(key, value, life, position)
         else:

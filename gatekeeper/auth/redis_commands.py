@@ -146,7 +146,7 @@ class RedisCommands:
         self, keys: Keys, what: str, key: str, value: str = "", ttl: float = 0.0, most: int = 0
     ) -> Found:
         """Read or change one entry, as `ENTRY` says."""
-        names = [keys.tokens + key, keys.revoked, keys.changes, keys.history]
+        names = [keys.tokens + key, keys.revoked, keys.changes, keys.history, keys.asking + key]
         found, left, change = await self._run(
             ENTRY, names, what, key, value, _milliseconds(ttl), most
         )

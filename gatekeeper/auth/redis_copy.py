@@ -2,7 +2,8 @@
 
 It has every revocation, and those tokens that were asked for here. Changes come one after the
 other, each with its number. Where one is missing, or the process was cut off, all revocations are
-read again and the tokens forgotten before the copy counts as caught up.
+read again and the tokens forgotten before the copy counts as caught up. So it is where another
+process has brought along what Redis had lost, but the copy goes on meanwhile: it was told in time.
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ from typing import Final
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from gatekeeper.auth.redis_commands import Change, order
+from gatekeeper.auth.redis_commands import Change, Past, order
 from gatekeeper.auth.redis_link import RedisLink
 from gatekeeper.auth.redis_mark import Mark
 from gatekeeper.auth.redis_scripts import Keys
 from gatekeeper.auth.token_entries import REVOKED, SIZE, Entries, TokenCacheError
 
 _ECHO: Final = 5.0  # seconds within which our own change must come back
+
+#: Ends of one revocation that are not further apart, in seconds, are the same.
+_SAME: Final = 1.0
 
 
 class RedisCopy:
@@ -42,6 +46,7 @@ class RedisCopy:
         self.entries = entries
         self.last = "0-0"
         self.caught_up = False
+        self.stale = False
         self.problem: str | None = None
         self._mark = mark
         self._promised = 0  # the last change that Redis had half a second ago
@@ -97,27 +102,36 @@ class RedisCopy:
         """See :class:`Follower`."""
         commands, mark = self.link.commands, self._mark
         past = await commands.begin(self.keys, secrets.token_hex(8), mark.history, mark.change)
-        held = self.entries.revoked()
-        if past.history != mark.history and held:
-            # Redis has lost its memory, or was another one: what is known here still holds.
-            self._log.warn(
-                "Redis has another history of the zone {zone}: it is told {count} revocations",
-                zone=self.zone,
-                count=len(held),
-            )
-            await commands.merge(self.keys, held)
-            past = await commands.begin(self.keys, past.history, past.history, past.change)
+        revoked = await self._read(past)
+        if past.history != mark.history:
+            # Redis has lost its memory, or was another one: what is known here still holds. What
+            # other processes have told it already needs no telling.
+            held = self.entries.revoked().items()
+            lost = {key: left for key, left in held if left > revoked.get(key, 0.0) + _SAME}
+            if lost:
+                self._log.warn(
+                    "Redis has another history of the zone {zone}: it is told {count} revocations",
+                    zone=self.zone,
+                    count=len(lost),
+                )
+                await commands.merge(self.keys, lost)
+                past = await commands.begin(self.keys, past.history, past.history, past.change)
+                revoked = await self._read(past)
+        mark.history, mark.change, self.last = past.history, past.change, past.last
+        self._promised = past.change
+        self._write_down(partial(self.entries.adopt, revoked))
+        self.caught_up, self.stale = True, False
+        self._tell()
+
+    async def _read(self, past: Past) -> dict[str, float]:
+        """Who is shut out, and for how many seconds."""
         revoked: dict[str, float] = {}
-        async for key, end in commands.revoked(self.keys):
+        async for key, end in self.link.commands.revoked(self.keys):
             if end > past.now:
                 revoked[key] = (end - past.now) / 1000
             if len(revoked) > SIZE:
                 raise TokenCacheError("too many revocations")
-        mark.history, mark.change, self.last = past.history, past.change, past.last
-        self._promised = past.change
-        self._write_down(partial(self.entries.adopt, revoked))
-        self.caught_up = True
-        self._tell()
+        return revoked
 
     def follow(self, changes: Sequence[Change]) -> None:
         """See :class:`Follower`."""
@@ -139,8 +153,11 @@ class RedisCopy:
                     self._write_down(partial(self.entries.learn, learnt))
                     self._write_down(partial(self.entries.adopt, {}))
                     learnt = []
+                elif "merged" in fields:
+                    self.stale = True
+                    break
                 else:
-                    raise ValueError("more than one entry")
+                    raise ValueError("an unknown change")
                 self._mark.change += 1
         except (KeyError, ValueError):
             self.caught_up = False  # all of it is read again

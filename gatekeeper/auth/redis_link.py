@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
@@ -24,6 +25,10 @@ _BEAT: Final = 0.5  # seconds without a change, after which Redis is asked wheth
 _RETRY: Final = 0.1  # seconds until it is tried again, the first time; twice as long each time
 _LONGEST_RETRY: Final = 5.0
 
+#: Seconds without a word from Redis after which what is known here is not believed. There is one
+#: every half second, unless this process has stood still; then it wakes up with an old view.
+_FRESH: Final = 1.0
+
 _AT_ONCE: Final = 16  # questions to Redis
 
 _NOT_YET: Final = "Redis has not been asked yet"
@@ -36,6 +41,8 @@ class Follower(Protocol):
     keys: Keys
     last: str
     caught_up: bool
+    stale: bool
+    """Whether there is more to be read than it was told, though it has caught up."""
 
     async def catch_up(self) -> None:
         """Read all that was changed.
@@ -75,9 +82,15 @@ class RedisLink:
         self._make = partial(RedisCommands, url, ca_file)
         self._followers: list[Follower] = []
         self._task: asyncio.Task[None] | None = None
+        self._heard = 0.0  # until when nothing is unknown
 
     def __repr__(self) -> str:
         return f"<RedisLink {self._place}: {self.problem or 'there'}>"
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether a change of the last moments would be known, as far as there is a link."""
+        return time.monotonic() - self._heard < _FRESH
 
     def start(self, follower: Follower) -> None:
         """Let this zone catch up, and from then on follow. To be called when the loop runs."""
@@ -140,14 +153,19 @@ class RedisLink:
 
     async def _follow(self) -> None:
         while not _ending():
+            asked = time.monotonic()
             for follower in list(self._followers):
-                if not follower.caught_up:
+                if follower.stale or not follower.caught_up:
                     await follower.catch_up()
+                    self._heard = asked
                     if follower not in self._followers:
                         follower.cut_off()
             self._reached()
             followers, since = list(self._followers), self._since()
+            asked = time.monotonic()
             changes = await self.commands.changes(since, _BEAT)
+            # The answer may be older than it seems. Where there is none, Redis has waited for one.
+            self._heard = asked if changes else asked + _BEAT
             for follower in followers:
                 if follower in self._followers:  # it may have been stopped meanwhile
                     follower.follow(changes.get(follower.keys.changes, ()))

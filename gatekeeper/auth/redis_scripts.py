@@ -11,6 +11,9 @@ The keys of the zone ``tokens`` are
     what was changed in the last minute, a stream, which every process follows: ``revoked`` with
     ``for`` (milliseconds), ``forgotten`` (another value, or none), ``cleared``, ``merged``; and the
     number ``n`` of the change, which goes up by one, so that nobody misses one unnoticed;
+``gatekeeper:tokens:asking:KEY``
+    the process that is asking for a token which there is none of, a string that lives as long as
+    that may take;
 ``gatekeeper:tokens:history``
     a hash with the last ``n``, and a random ``id`` that is another one when Redis has lost what it
     knew.
@@ -37,14 +40,19 @@ local function keep_until_the_last_has_ended(revoked)
 end
 """
 
-#: KEYS token revoked changes history; ARGV what key value life most. Gives what was found (nil:
-#: nothing), the milliseconds that it had left, and the number of the change (0: nothing was
-#: changed that others must know; -1: nothing was changed, for there are too many revocations).
+#: KEYS token revoked changes history asking; ARGV what key value life most. Gives what was found
+#: (nil: nothing), the milliseconds that it had left, and the number of the change (0: nothing was
+#: changed that others must know; -1: nothing was changed, for there are too many revocations; -2:
+#: another process is asking). Of those who ask, value is the process.
 ENTRY: Final = (
     _COMMON
     + """
-local token, revoked, changes, history = unpack(KEYS)
+local token, revoked, changes, history, asking = unpack(KEYS)
 local what, key, value, life, most = unpack(ARGV)
+if what == 'release' then
+  if redis.call('GET', asking) == value then redis.call('DEL', asking) end
+  return {false, 0, 0}
+end
 local ends = tonumber(redis.call('ZSCORE', revoked, key) or 0)
 local found, left
 if ends > now then
@@ -53,7 +61,15 @@ else
   found = redis.call('GET', token)
   left = found and redis.call('PTTL', token) or 0
 end
-if what == 'get' or (what == 'add' and found) then return {found, left, 0} end
+if what == 'get' or ((what == 'add' or what == 'claim') and found) then
+  return {found, left, 0}
+end
+if what == 'claim' then
+  local other = redis.call('GET', asking)
+  if other and other ~= value then return {false, 0, -2} end
+  redis.call('SET', asking, value, 'PX', life)
+  return {false, 0, 0}
+end
 if (what == 'replace' or what == 'delete') and not found then return {found, 0, 0} end
 
 local n = 0
@@ -74,6 +90,7 @@ elseif value == '0' then
 else
   redis.call('SET', token, value, 'PX', life)
   redis.call('ZREM', revoked, key)
+  redis.call('DEL', asking)
   if found then n = tell(changes, history, 'forgotten', key) end
 end
 return {found, left, n}
@@ -127,9 +144,16 @@ class Keys(NamedTuple):
     revoked: str
     changes: str
     history: str
+    asking: str
 
     @classmethod
     def of(cls, zone: str) -> Keys:
         """Those of a zone: its name has no ``:`` in it."""
         root = f"gatekeeper:{zone}"
-        return cls(f"{root}:token:", f"{root}:revoked", f"{root}:changes", f"{root}:history")
+        return cls(
+            f"{root}:token:",
+            f"{root}:revoked",
+            f"{root}:changes",
+            f"{root}:history",
+            f"{root}:asking:",
+        )

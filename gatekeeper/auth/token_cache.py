@@ -21,6 +21,7 @@ from gatekeeper.errors import ConfigurationError, Problem
 __all__ = [
     "LONGEST",
     "REVOKED",
+    "IClaims",
     "IRevoking",
     "ITokenCache",
     "IUsesTokenCache",
@@ -88,6 +89,23 @@ class ITokenCache(Interface):
 
         It is called soon after the change, wherever that was made. Gives a function that ends it.
         """
+
+
+class IClaims(Interface):
+    """What a zone provides beside :class:`ITokenCache` that several processes have.
+
+    Of those that look for one token which there is none of, one asks for it, and the others wait.
+    """
+
+    def claim(key: str, seconds: float) -> Deferred[str | None]:
+        """As :meth:`ITokenCache.get`; who is told None shall add it, or :meth:`release` the key.
+
+        It is said to one of all processes at a time. That has so many seconds, and nobody waits
+        longer.
+        """
+
+    def release(key: str) -> None:
+        """Do not add it any more. Nothing happens where it was added, or was not claimed here."""
 
 
 class IRevoking(Interface):

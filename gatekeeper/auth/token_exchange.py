@@ -38,6 +38,7 @@ from gatekeeper.auth.jose import decode_part, load_object
 from gatekeeper.auth.token_cache import (
     LONGEST,
     REVOKED,
+    IClaims,
     IRevoking,
     ITokenCache,
     IUsesTokenCache,
@@ -52,6 +53,7 @@ _USERINFO: Final = b"X-Userinfo"
 _FIELD: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^`|~-]{1,64}")  # RFC 9110, 5.6.2, without "_"
 _TOKEN: Final = re.compile(rb"[!-~]{1,%d}" % LONGEST)
 _FINGERPRINT: Final = 32  # hex digits
+_ADDED: Final = 1.0  # seconds that it may take until a token is in the cache
 _GRANTS: Final = 4096
 
 _MALFORMED: Final = Deny("malformed_credentials", "The credentials are malformed.")
@@ -154,7 +156,7 @@ class TokenExchangeChecker:
         self._secret = _AUTHORIZATION in settings.credential
         self._header = settings.header.encode("ascii")
         self._http = http
-        self._cache: ITokenCache = cache or MemoryTokenCache(settings.ttl)
+        self.use(cache or MemoryTokenCache(settings.ttl))
         self._seconds = seconds
         self._flights: SingleFlight[str, Verdict] = SingleFlight()
         # A token is read once, not with every request that it goes upstream with.
@@ -180,6 +182,7 @@ class TokenExchangeChecker:
     def use(self, cache: ITokenCache) -> None:
         """See :class:`IUsesTokenCache`."""
         self._cache = cache
+        self._claims: IClaims | None = IClaims(cache, None)
 
     def on_revoked(self, revoked: Callable[[str], None]) -> None:
         """See :class:`IRevoking`."""
@@ -225,19 +228,35 @@ class TokenExchangeChecker:
 
     async def _verify(self, key: str, credential: bytes, client: str) -> Verdict:
         try:
-            value = await self._cache.get(key)
+            value = await self._look_up(key)
             if value is None:
-                value = await self._fetch(credential, client)
-                if value is None:
-                    return _REFUSED
-                # An operator, or another node, may have said something meanwhile: that counts.
-                lifetime = token_lifetime(value, self.ttl, self._seconds())
-                value = await self._cache.add(key, value, lifetime) or value
+                value = await self._obtain(key, credential, client)
         except HttpError:
             return _AWAY
         except TokenCacheError:
             return _CUT_OFF
+        if value is None:
+            return _REFUSED
         return _SHUT_OUT if value == REVOKED else self._grant(key, credential, value)
+
+    def _look_up(self, key: str) -> Deferred[str | None]:
+        if self._claims is None:
+            return self._cache.get(key)
+        return self._claims.claim(key, self._settings.timeout + _ADDED)
+
+    async def _obtain(self, key: str, credential: bytes, client: str) -> str | None:
+        """Ask the server, and add what it says; None where it refuses the credential."""
+        claims = self._claims
+        try:
+            value = await self._fetch(credential, client)
+            if value is None:
+                return None
+            # An operator, or another node, may have said something meanwhile: that counts.
+            lifetime = token_lifetime(value, self.ttl, self._seconds())
+            return await self._cache.add(key, value, lifetime) or value
+        finally:
+            if claims is not None:
+                claims.release(key)
 
     def _fetch(self, credential: bytes, client: str) -> Deferred[str | None]:
         """The token; None where the server refuses the credential."""

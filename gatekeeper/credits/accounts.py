@@ -227,6 +227,8 @@ class Accounts:
     async def close(self) -> None:
         """Give back everything: all that was spent is in the store, and no more will be.
 
+        What was asked for before is among that, for the lender does one thing after the other.
+
         :raises AwayError: it is unknown whether that was done.
         """
         owner, self._owner = self._owner, ""
@@ -278,6 +280,8 @@ class Accounts:
     async def _answer(self, wanted: Mapping[Account, Deferred[None]]) -> None:
         """Lease what those wait for who want these accounts, and tell them."""
         balances = await self._lender.on_chain([*wanted])
+        if not self._owner:
+            raise UnreadableError("this process ends")  # nobody would give it back
         readings: dict[Account, tuple[Reading, Wish]] = {}
         try:
             for account, balance in zip(wanted, balances, strict=True):

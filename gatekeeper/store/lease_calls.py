@@ -27,4 +27,5 @@ class LeaseCalls(LedgerCalls):
 
     def release(self, owners: Sequence[str], older: float) -> Deferred[int]:
         """See :meth:`ILeases.release`."""
-        return self._do("change", lease_sql.release(self._dialect, owners, older))
+        # Not as a "change": an owner that ends may just have asked for one more lease.
+        return self._do("lease", lease_sql.release(self._dialect, owners, older))

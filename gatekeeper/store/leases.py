@@ -106,6 +106,7 @@ class ILeases(Interface):
     def release(owners: Sequence[str], older: float) -> Deferred[int]:
         """Free all that these have leased, and what was not renewed for ``older`` seconds.
 
+        What was asked for before, with :meth:`lease` of this store, is among that.
         Returns how many leases that were.
         """
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred, gatherResults
 
-from gatekeeper.auth import redis_cache
+from gatekeeper.auth import redis_cache, redis_link
 from gatekeeper.auth.redis_commands import Found
 from gatekeeper.auth.redis_link import RedisLink
 from gatekeeper.auth.redis_scripts import Keys
@@ -83,6 +83,48 @@ async def test_a_revocation_is_told_on_all_processes_at_once(
         await until(lambda: told == ["k"] * 3, "all have been told")
         assert time.monotonic() - began < 5
         assert [await said(each.get("k")) for each in (b, c)] == [REVOKED, REVOKED]
+
+
+@on_loop
+async def test_one_that_has_stood_still_asks_redis(
+    server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it has may be from before; whatever it is told then comes a moment too late."""
+    async with node(server.url, tmp_path / "a") as a, node(server.url, tmp_path / "b") as b:
+        await said(a.add("k", "token"))
+        assert await said(b.get("k")) == "token"
+        with server.client() as client:
+            client.zadd(KEYS.revoked, {"k": 1e15})  # which nobody is told
+        for each in (a, b):
+            assert await said(each.get("k")) == "token"
+        monkeypatch.setattr(redis_link, "_FRESH", -1.0)
+        for each in (a, b):
+            assert await said(each.get("k")) == REVOKED
+            assert await said(each.claim("k", 1)) == REVOKED
+            assert await said(each.add("k", "token")) == REVOKED
+
+
+@pytest.mark.parametrize("serve", [False, True])
+@on_loop
+async def test_one_that_has_stood_still_while_redis_went(
+    server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, serve: bool
+) -> None:
+    async with node(server.url, tmp_path, serve=serve) as cache:
+        await said(cache.add("k", "token"))
+        monkeypatch.setattr(redis_link, "_FRESH", -1.0)
+
+        async def silent(*_: object) -> Found:
+            raise TokenCacheError("nothing is said")
+
+        monkeypatch.setattr(cache._copy.link, "entry", silent)
+        assert cache.caught_up
+        if serve:
+            assert await said(cache.get("k")) == "token"
+            assert await said(cache.add("l", "token")) is None
+        else:
+            for answer in (cache.get("k"), cache.claim("k", 1), cache.add("l", "token")):
+                with pytest.raises(TokenCacheError):
+                    await said(answer)
 
 
 @on_loop

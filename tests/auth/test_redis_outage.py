@@ -309,7 +309,7 @@ class TestChangesThatDoNotArrive:
 
     @pytest.mark.parametrize(
         "fields",
-        [{"n": "x"}, {"other": "1"}, {"n": "1", "revoked": "k"}, {"n": "1", "merged": ""}],
+        [{"n": "x"}, {"other": "1"}, {"n": "1", "revoked": "k"}, {"n": "1", "other": "k"}],
     )
     @on_loop
     async def test_one_is_not_understood(
@@ -345,6 +345,34 @@ class TestRedisForgets:
             with server.client() as client:
                 assert 90_000 < int(str(client.pttl(KEYS.revoked))) <= 100_000
         assert "another history" in logged.text
+
+    @on_loop
+    async def test_others_bring_along_what_it_has_lost(
+        self, server: RedisServer, tmp_path: Path
+    ) -> None:
+        """Whoever has caught up before goes on meanwhile, and one is enough to tell it."""
+        async with node(server.url, tmp_path / "a") as a, node(server.url, tmp_path / "b") as b:
+            for key in "rs":
+                await said(a.revoke(key))
+            await until(lambda: b.revocations == 2, "both know")
+            server.restart()
+            await cut_off(a, b)
+            await caught_up(a, b)
+            with server.client() as client:
+                assert client.hget(KEYS.history, "n") in ("1", "2")  # 2: both at the same moment
+            seen: list[bool] = []
+            a.subscribe(lambda _: seen.append(a.caught_up))
+            with server.client() as client, client.pipeline() as together:
+                together.zadd(KEYS.revoked, {"t": 1e15})
+                n = int(str(client.hget(KEYS.history, "n"))) + 1
+                together.hincrby(KEYS.history, "n")
+                together.xadd(KEYS.changes, {"n": n, "merged": ""})
+                together.execute()
+            await until(lambda: seen, "it is told")
+            assert seen == [True]
+            await said(a.revoke("u"))
+            await until(lambda: b.revocations == 4, "both know")
+            assert (a.outages, b.outages) == (1, 1)
 
     @on_loop
     async def test_it_is_emptied_while_all_are_connected(

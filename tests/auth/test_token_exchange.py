@@ -12,12 +12,13 @@ import pytest
 from pydantic import ValidationError
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
+from zope.interface import implementer
 
 from gatekeeper.auth.cache import VerdictCache
 from gatekeeper.auth.chain import Chain
 from gatekeeper.auth.http_client import Answer
 from gatekeeper.auth.interfaces import ABSTAIN, Credentials, Deny, Grant, Unavailable
-from gatekeeper.auth.token_cache import REVOKED, MemoryTokenCache, TokenCacheError
+from gatekeeper.auth.token_cache import REVOKED, IClaims, MemoryTokenCache, TokenCacheError
 from gatekeeper.auth.token_exchange import (
     TokenExchangeChecker,
     TokenExchangeSettings,
@@ -291,6 +292,56 @@ class TestCaching:
         (grant,) = other.ask()
         assert grant.headers == ((b"X-Authkey", b"tok"),)
         assert other.http.asked == []
+
+
+@implementer(IClaims)
+class Claimed(MemoryTokenCache):
+    """A zone whose claims are held back; ``said`` is what it was told of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.claims: list[Deferred[str | None]] = []
+        self.said: list[object] = []
+
+    def claim(self, key: str, seconds: float) -> Deferred[str | None]:
+        self.said.append(seconds)
+        self.claims.append(Deferred())
+        return self.claims[-1]
+
+    def release(self, key: str) -> None:
+        self.said.append("released")
+
+
+class TestClaims:
+    """A zone of several processes lets one of them ask."""
+
+    @pytest.fixture
+    def zone(self, house: House) -> Claimed:
+        zone = Claimed()
+        house.checker.use(zone)
+        return zone
+
+    def test_who_has_waited_need_not_ask(self, house: House, zone: Claimed) -> None:
+        results = [house.ask() for _ in range(3)]
+        zone.claims[0].callback("tok")
+        assert all(isinstance(result[0], Grant) for result in results)
+        assert house.http.asked == []
+        assert zone.said == [6.0]  # the server's five seconds, and one
+
+    @pytest.mark.parametrize("status", [200, 401, 500])
+    def test_who_has_asked_lets_go(self, house: House, zone: Claimed, status: int) -> None:
+        results = house.ask()
+        zone.claims[0].callback(None)
+        assert zone.said == [6.0]
+        house.http.answer(status, b"tok")
+        assert len(results) == 1
+        assert zone.said == [6.0, "released"]
+
+    def test_nobody_knows(self, house: House, zone: Claimed) -> None:
+        results = house.ask()
+        zone.claims[0].errback(TokenCacheError())
+        assert results[0].reason == "token_cache_away"
+        assert zone.said == [6.0]
 
 
 class TestIdentity:

@@ -10,7 +10,7 @@ from typing import Any
 
 from click.testing import CliRunner, Result
 
-from gatekeeper.cli import main
+from gatekeeper.cli.main import main
 from tests.cli.stand_in import StandIn, standing_in
 
 TOKEN = "operators-s3cret-token"

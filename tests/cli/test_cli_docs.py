@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from gatekeeper.cli import main
+from gatekeeper.cli.main import main
 
 TEXT = (Path(__file__).parents[2] / "docs" / "cli.rst").read_text()
 

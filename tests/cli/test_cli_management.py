@@ -9,9 +9,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from gatekeeper.cli import main
-from gatekeeper.cli_management import EXIT_UNREACHABLE, confirm
-from gatekeeper.cli_management_address import DEFAULT_BIND, TOKEN_FILE, make_client, read_place
+from gatekeeper.cli.main import main
+from gatekeeper.cli.management import EXIT_UNREACHABLE, confirm
+from gatekeeper.cli.management_address import DEFAULT_BIND, TOKEN_FILE, make_client, read_place
 from gatekeeper.config.model import Management
 from gatekeeper.errors import ConfigurationError
 from gatekeeper.management.token import FILE_NAME
@@ -384,7 +384,7 @@ def test_commands_start_quickly() -> None:
     script = (
         "import sys\n"
         "from click.testing import CliRunner\n"
-        "from gatekeeper.cli import main\n"
+        "from gatekeeper.cli.main import main\n"
         "result = CliRunner().invoke(main, sys.argv[1:])\n"
         "assert result.exit_code == 4, result.output\n"
         "print([n for n in ('twisted', 'pydantic', 'rich', 'argon2') if n in sys.modules])"

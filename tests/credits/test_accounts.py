@@ -435,3 +435,19 @@ def test_all_is_given_back_at_the_end() -> None:
     never = World(open=False)
     assert outcome(Deferred.fromCoroutine(never.accounts.close())) == [None]
     assert never.released == []
+
+
+def test_nothing_is_leased_after_the_end(logged: Logged) -> None:
+    """Nobody would give it back."""
+    world = World()
+    asking = outcome(world.accounts.read(ON_CHAIN))
+    world.turns.run()
+    waiting = outcome(world.accounts.read(ALICE))
+    closed = outcome(Deferred.fromCoroutine(world.accounts.close()))
+    world.turns.run()
+    world.chain[0][1].callback([ChainBalance(10, Seen())])
+    assert closed == [None]
+    assert world.asked == []
+    for read in asking, waiting:
+        assert isinstance(failed(read), UnreadableError)
+    assert logged == []

@@ -255,6 +255,19 @@ async def test_owners_that_have_ended(new_store: NewStore) -> None:
 
 
 @in_reactor
+async def test_who_ends_gives_back_what_it_has_just_asked_for(new_store: NewStore) -> None:
+    """Nobody would know of a lease that comes after its owner's end."""
+    store = await granted(new_store, 10)
+    await wish(store, HERE)
+    await store.release([], NEVER)  # all connections are there
+    asked = store.lease(HERE, [Wish(PREPAID_ALICE, demand=2)])
+    assert await store.release([HERE], NEVER) == 1
+    assert await asked == [Leased(2, 2, 8)]
+    assert await wish(store, HERE) == Leased(0, 0, 10)
+    await store.close()
+
+
+@in_reactor
 async def test_who_was_not_heard_of_for_long(new_store: NewStore) -> None:
     store = await granted(new_store, 10)
     await wish(store, HERE, demand=2)

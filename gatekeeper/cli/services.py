@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from gatekeeper.cli_completion import complete_service
-from gatekeeper.cli_management import (
+from gatekeeper.cli.completion import complete_service
+from gatekeeper.cli.management import (
     asks_daemon,
     confirm,
     format_option,
@@ -43,7 +43,7 @@ def service() -> None:
 @format_option
 def list_services(client: Client, limit: int | None, form: str | None) -> None:
     """List the services."""
-    from gatekeeper.cli_management_output import Column, asked_for, show_list
+    from gatekeeper.cli.management_output import Column, asked_for, show_list
 
     headings = ("name", "origin", "hosts", "from", "to", "checkers", "description")
     found = client.items(_SERVICES, most=asked_for(form, limit))
@@ -56,7 +56,7 @@ def list_services(client: Client, limit: int | None, form: str | None) -> None:
 @format_option
 def show(client: Client, service: str, form: str | None) -> None:
     """Show one service, all of it."""
-    from gatekeeper.cli_management_output import show_one
+    from gatekeeper.cli.management_output import show_one
 
     show_one(form, client.call("GET", (*_SERVICES, service)))
 

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import click
 
-from gatekeeper.cli_management import in_json
+from gatekeeper.cli.management import in_json
 from gatekeeper.terminal import printable
 
 #: Rows of a table, unless the command line says how many.

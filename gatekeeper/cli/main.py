@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gatekeeper.cli_completion import completion
-from gatekeeper.cli_credits import credits
-from gatekeeper.cli_exchanges import exchanges
-from gatekeeper.cli_explain import explain
-from gatekeeper.cli_import import import_
-from gatekeeper.cli_keys import key
-from gatekeeper.cli_options import config_option, load_settings, refuse
-from gatekeeper.cli_revocations import revocations, revoke
-from gatekeeper.cli_services import service
-from gatekeeper.cli_status import audit, reload, status
-from gatekeeper.cli_store import store
-from gatekeeper.cli_tokens import token
-from gatekeeper.cli_usage import usage
-from gatekeeper.cli_users import user
-from gatekeeper.cli_values import ask_password, first_line
+from gatekeeper.cli.completion import completion
+from gatekeeper.cli.credits import credits
+from gatekeeper.cli.exchanges import exchanges
+from gatekeeper.cli.explain import explain
+from gatekeeper.cli.importing import import_
+from gatekeeper.cli.keys import key
+from gatekeeper.cli.options import config_option, load_settings, refuse
+from gatekeeper.cli.revocations import revocations, revoke
+from gatekeeper.cli.services import service
+from gatekeeper.cli.status import audit, reload, status
+from gatekeeper.cli.store import store
+from gatekeeper.cli.tokens import token
+from gatekeeper.cli.usage import usage
+from gatekeeper.cli.users import user
+from gatekeeper.cli.values import ask_password, first_line
 
 if TYPE_CHECKING:
     from gatekeeper.errors import Problem

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from gatekeeper.cli_options import config_option, refuse
+from gatekeeper.cli.options import config_option, refuse
 from gatekeeper.terminal import printable
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def tell(form: str | None, document: Any, sentence: str) -> None:
     if not in_json(form):
         click.echo(printable(sentence))
     elif document is not None:
-        from gatekeeper.cli_management_output import write_json
+        from gatekeeper.cli.management_output import write_json
 
         write_json(document)
 
@@ -118,7 +118,7 @@ def without_nothing(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _client(config: str, url: str | None, token_file: str | None) -> Client:
-    from gatekeeper.cli_management_address import make_client
+    from gatekeeper.cli.management_address import make_client
 
     try:
         return make_client(config, url, token_file)

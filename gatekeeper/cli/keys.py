@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from gatekeeper.cli_completion import complete_key, complete_service
-from gatekeeper.cli_management import (
+from gatekeeper.cli.completion import complete_key, complete_service
+from gatekeeper.cli.management import (
     asks_daemon,
     confirm,
     format_option,
@@ -16,7 +16,7 @@ from gatekeeper.cli_management import (
     tell,
     yes_option,
 )
-from gatekeeper.cli_users import disabled_option, expires_option, groups_option
+from gatekeeper.cli.users import disabled_option, expires_option, groups_option
 from gatekeeper.terminal import printable
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def create(
         click.echo(f"Key {printable(made['id'])} of {printable(made['user'])}.", err=True)
         click.echo(printable(made["secret"]))
         return
-    from gatekeeper.cli_management_output import show_one
+    from gatekeeper.cli.management_output import show_one
 
     if in_json(form):
         show_one(form, made)
@@ -103,7 +103,7 @@ def list_keys(
     client: Client, user: str | None, service: str | None, limit: int | None, form: str | None
 ) -> None:
     """List the keys, without their secrets."""
-    from gatekeeper.cli_management_output import Column, asked_for, show_list
+    from gatekeeper.cli.management_output import Column, asked_for, show_list
 
     headings = ("id", "user", "service", "label", "groups", "disabled", "expires", "created")
     query = {"user": user, "service": service}

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from gatekeeper.cli_completion import (
+from gatekeeper.cli.completion import (
     complete_any_user,
     complete_charge,
     complete_payer,
     complete_pool,
 )
-from gatekeeper.cli_management import (
+from gatekeeper.cli.management import (
     EXIT_REFUSED,
     asks_daemon,
     complain,
@@ -132,7 +132,7 @@ def balance(
       gatekeeper credits balance alice --pool maps
       gatekeeper credits balance 0x00000000000000000000000000000000000a11ce
     """
-    from gatekeeper.cli_management_output import Column, asked_for, show_list
+    from gatekeeper.cli.management_output import Column, asked_for, show_list
 
     on_chain = contract is not None or token is not None
     if on_chain and (who is None or pool is not None):
@@ -195,7 +195,7 @@ def ledger(client: Client, subject: str | None, limit: int | None, form: str | N
       gatekeeper credits ledger charge/12
       gatekeeper credits ledger prepaid/default/alice
     """
-    from gatekeeper.cli_management_output import Column, asked_for, show_list
+    from gatekeeper.cli.management_output import Column, asked_for, show_list
 
     columns = [
         *map(Column, ("number", "time", "subject", "event", "before", "after")),
@@ -225,7 +225,7 @@ def settlements(
     A settlement burns what several payers owe with one transaction; JSON has all of these, and all
     transactions that were ever signed for it.
     """
-    from gatekeeper.cli_management_output import Column, asked_for, show_list
+    from gatekeeper.cli.management_output import Column, asked_for, show_list
 
     columns = [
         *map(Column, ("id", "state")),
@@ -302,7 +302,7 @@ def _show_charges(
     form: str | None,
 ) -> None:
     """Print charges, and below a table of all of them what they come to."""
-    from gatekeeper.cli_management_output import Column, asked_for, show_list
+    from gatekeeper.cli.management_output import Column, asked_for, show_list
 
     query = {"state": states, "holder": holder}
     found = client.items(

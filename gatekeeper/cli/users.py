@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatekeeper.cli_completion import complete_service, complete_user
-from gatekeeper.cli_management import (
+from gatekeeper.cli.completion import complete_service, complete_user
+from gatekeeper.cli.management import (
     asks_daemon,
     confirm,
     format_option,
@@ -16,8 +16,8 @@ from gatekeeper.cli_management import (
     tell,
     yes_option,
 )
-from gatekeeper.cli_services import service_argument
-from gatekeeper.cli_values import later, password_option, read_password
+from gatekeeper.cli.services import service_argument
+from gatekeeper.cli.values import later, password_option, read_password
 
 if TYPE_CHECKING:
     from gatekeeper.management_client import Client
@@ -56,7 +56,7 @@ def user() -> None:
 @format_option
 def list_users(client: Client, service: str | None, limit: int | None, form: str | None) -> None:
     """List the users of SERVICE, or of all services."""
-    from gatekeeper.cli_management_output import Column, asked_for, show_list
+    from gatekeeper.cli.management_output import Column, asked_for, show_list
 
     path = ("v1", "users") if service is None else ("v1", "services", service, "users")
     headings = ("service", "name", "groups", "disabled", "expires", "created")
@@ -176,7 +176,7 @@ def stats(
 
     `gatekeeper usage` reports more, and needs no daemon; this includes the last few seconds.
     """
-    from gatekeeper.cli_management_output import Column, asked_for, show_list
+    from gatekeeper.cli.management_output import Column, asked_for, show_list
 
     group = by or ("user" if user is None else "path")
     named = ("service",) if user is None else ("service", "user")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from gatekeeper.cli_options import config_option, load_settings, refuse
+from gatekeeper.cli.options import config_option, load_settings, refuse
 
 if TYPE_CHECKING:
     from gatekeeper.config.model import Settings

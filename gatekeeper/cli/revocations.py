@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gatekeeper.cli_management import asks_daemon, format_option, limit_option, tell
-from gatekeeper.cli_values import first_line, later
+from gatekeeper.cli.management import asks_daemon, format_option, limit_option, tell
+from gatekeeper.cli.values import first_line, later
 
 if TYPE_CHECKING:
     from gatekeeper.management_client import Client
@@ -55,7 +55,7 @@ def revoke(client: Client, jti: str | None, until: str | None, form: str | None)
 @format_option
 def revocations(client: Client, limit: int | None, form: str | None) -> None:
     """List the revocations that still matter, by the SHA-256 of the token or of its `jti`."""
-    from gatekeeper.cli_management_output import Column, asked_for, show_list
+    from gatekeeper.cli.management_output import Column, asked_for, show_list
 
     found = client.items(_REVOCATIONS, most=asked_for(form, limit))
     show_list(form, found, map(Column, ("digest", "created", "until")), limit)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from gatekeeper.cli_import_files import Reading, finish, refuse_to_overwrite
+from gatekeeper.cli.importing_files import Reading, finish, refuse_to_overwrite
 
 if TYPE_CHECKING:
     from gatekeeper.importing.sources import CertificateFiles

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import click
 
-from gatekeeper.cli_options import EXIT_CONFIGURATION, config_option, load_settings, refuse
+from gatekeeper.cli.options import EXIT_CONFIGURATION, config_option, load_settings, refuse
 
 if TYPE_CHECKING:
     from gatekeeper.store.interface import IStore, SchemaVersion

@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 from click.shell_completion import get_completion_class
 
-from gatekeeper.cli_options import DEFAULT_CONFIG
+from gatekeeper.cli.options import DEFAULT_CONFIG
 
 _PROGRAM: Final = "gatekeeper"
 
@@ -76,7 +76,7 @@ def _ask(
     values: dict[str, Any], path: Sequence[str], query: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """What the API lists; nothing where that fails, for a line that is typed is no place to say."""
-    from gatekeeper.cli_management_address import make_client
+    from gatekeeper.cli.management_address import make_client
     from gatekeeper.errors import GatekeeperError
 
     config = values.get("config") or os.environ.get("GATEKEEPER_CONFIG") or DEFAULT_CONFIG

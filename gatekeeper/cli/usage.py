@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from gatekeeper.cli_options import config_option
-from gatekeeper.cli_store import ask_store
+from gatekeeper.cli.options import config_option
+from gatekeeper.cli.store import ask_store
 
 if TYPE_CHECKING:
     from datetime import tzinfo

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatekeeper.cli_management import EXIT_NOT_READY, asks_daemon, format_option, in_json, tell
+from gatekeeper.cli.management import EXIT_NOT_READY, asks_daemon, format_option, in_json, tell
 
 if TYPE_CHECKING:
     from gatekeeper.management_client import Client
@@ -26,7 +26,7 @@ def status(client: Client, form: str | None) -> None:
       3  it is not: draining, or a check has found something
       4  it cannot be reached
     """
-    from gatekeeper.cli_management_output import show_lines, write_json
+    from gatekeeper.cli.management_output import show_lines, write_json
 
     health: dict[str, Any] = client.call("GET", ("v1", "health"))
     if in_json(form):
@@ -60,7 +60,7 @@ def reload(client: Client, form: str | None) -> None:
 @format_option
 def audit(client: Client, limit: int, form: str | None) -> None:
     """Show what operators have changed, the newest first: who, when, what, from where."""
-    from gatekeeper.cli_management_output import Column, asked_for, show_list
+    from gatekeeper.cli.management_output import Column, asked_for, show_list
 
     columns = [
         *map(Column, ("number", "time", "actor", "source", "action", "subject")),

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from gatekeeper.cli_completion import complete_exchange, complete_service
-from gatekeeper.cli_management import (
+from gatekeeper.cli.completion import complete_exchange, complete_service
+from gatekeeper.cli.management import (
     asks_daemon,
     confirm,
     format_option,
@@ -65,7 +65,7 @@ def list_exchanges(
     client: Client, service: str | None, user: str | None, limit: int | None, form: str | None
 ) -> None:
     """List the requests that run now."""
-    from gatekeeper.cli_management_output import Column, asked_for, show_list
+    from gatekeeper.cli.management_output import Column, asked_for, show_list
 
     query = {"service": service, "user": user}
     found = client.items(_EXCHANGES, query, most=asked_for(form, limit))

@@ -1,4 +1,4 @@
-"""``gatekeeper token``: makes and shows access tokens; see also ``cli_revocations``."""
+"""``gatekeeper token``: makes and shows access tokens; for the rest see ``revocations``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
-from gatekeeper.cli_options import config_option, load_settings, refuse
-from gatekeeper.cli_values import span
+from gatekeeper.cli.options import config_option, load_settings, refuse
+from gatekeeper.cli.values import span
 
 if TYPE_CHECKING:
     from gatekeeper.auth.access_token import AccessTokenChecker
