@@ -10,6 +10,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from gatekeeper.auth.interfaces import IReadiness
 from gatekeeper.auth.token_cache import TokenCacheError
 from gatekeeper.changing import Change
 from gatekeeper.core import Core
@@ -187,8 +188,13 @@ class Desk:
     def _problems(self) -> list[str]:
         """What is wrong here, in words."""
         recording = self._core.recording
-        problem = recording.problem() if recording is not None else None
-        return [problem] if problem is not None else []
+        found = [] if recording is None else [recording.problem()]
+        for name, zone in self._core.checkers.zones.items():
+            readiness = IReadiness(zone, None)
+            problem = readiness.ready() if readiness is not None else None
+            if isinstance(problem, str):
+                found.append(f"zone {name}: {problem}")
+        return [problem for problem in found if problem is not None]
 
 
 async def _documents(found: Any) -> list[Any]:

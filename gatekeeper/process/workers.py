@@ -36,6 +36,7 @@ from gatekeeper.usage.segments import Key
 
 _PREPARED_WITHIN: Final = 30.0
 _HANDED_OVER_WITHIN: Final = 2.0
+_TOLD_WITHIN: Final = 1.0
 
 
 def worker_count(settings: Settings) -> int:
@@ -313,11 +314,13 @@ class Workers:
         missing = self.number - len(list(self.serving))
         if missing:
             return f"{missing} of {self.number} are not there; see the log"
-        for hired in self.serving:
+        asked = [(each, each.link.ask("problems", timeout=_TOLD_WITHIN)) for each in self.serving]
+        found = []
+        for hired, answer in asked:
             try:
-                problems = await hired.link.ask("problems", timeout=1.0)
+                problems = await answer
             except LinkError as error:
                 problems = [str(error)]
             if problems:
-                return f"{hired!r}: {'; '.join(problems)}"
-        return None
+                found.append(f"{hired!r}: {'; '.join(problems)}")
+        return "; ".join(found) or None
