@@ -148,6 +148,19 @@ def test_the_chains_libraries_are_only_loaded_to_sign() -> None:
     assert all(node.col_offset for node in found["gatekeeper.credits.signing"])
 
 
+def test_what_draws_tables_is_loaded_to_draw_them() -> None:
+    """It takes a sixth of the daemon's start, which draws none."""
+    found = {
+        name for name, path in MODULES.items() if any(is_below(i, "rich") for i in imports(path))
+    }
+    assert found == {"gatekeeper.auth.token_report", "gatekeeper.explain_report"}
+    assert not {
+        name
+        for name, path in MODULES.items()
+        if any(is_below(i, each) for i in imports(path) for each in found)
+    }
+
+
 def test_nobody_imports_the_reactor() -> None:
     """It is installed by ``gatekeeper.tap``; only what is imported later may ask for it."""
     found = [name for name, path in MODULES.items() if "twisted.internet.reactor" in imports(path)]

@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
-from typing import IO, Any, Final, Protocol
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from typing import IO, TYPE_CHECKING, Any, Final, Protocol
 
 from gatekeeper.terminal import printable
 from gatekeeper.usage.report import View
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _NUMBERS: Final = ("requests", "bytes_in", "bytes_out", "units", "duration", "status")
 _TIMES: Final = ("hour", "day", "start")
@@ -92,6 +91,9 @@ class TableFormat:
 
     def end(self) -> None:
         """See :meth:`Format.end`."""
+        from rich.table import Table
+        from rich.text import Text
+
         rows, view = self._rows[: self._limit], self._view
         cut = len(self._rows) > len(rows)
         caption = None if rows else "Nothing."
