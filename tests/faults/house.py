@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -67,7 +67,11 @@ class Result:
     doubtful: int = 0
     refused: int = 0
     broken: int = 0
-    notes: list[str] = field(default_factory=list)
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether something happened that must never happen."""
+        return bool(self.missing or self.twice)
 
 
 class House:

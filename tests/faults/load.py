@@ -17,8 +17,8 @@ from typing import Final, NamedTuple, Self
 
 PASSWORD: Final = "wonderland"
 
-_PATIENCE: Final = 30.0  # seconds that an answer may take: a daemon that hangs is found out
-_AGAIN: Final = 0.05  # seconds before a client that was refused, or lost its connection, goes on
+PATIENCE: Final = 30.0  # seconds that an answer may take: a daemon that hangs is found out
+AGAIN: Final = 0.05  # seconds before a client that was refused, or lost its connection, goes on
 
 
 class Kind(NamedTuple):
@@ -79,7 +79,7 @@ class Load:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        assert self._started.wait(_PATIENCE)
+        assert self._started.wait(PATIENCE)
         return self
 
     def __exit__(
@@ -100,11 +100,11 @@ class Load:
         """No new requests; waits for those that run."""
         self._stopping = True
         self._begin.set()
-        self._thread.join(2 * _PATIENCE)
+        self._thread.join(2 * PATIENCE)
         assert not self._thread.is_alive(), "a client hangs"
 
     async def _run(self) -> None:
-        origin = await asyncio.start_server(_answer, "127.0.0.1", 0)
+        origin = await asyncio.start_server(serve, "127.0.0.1", 0)
         self.origin_port = origin.sockets[0].getsockname()[1]
         self._started.set()
         await asyncio.to_thread(self._begin.wait)
@@ -124,13 +124,13 @@ class Load:
                     if self._stopping:
                         break
                     writer.write(kind.request + fields)
-                    async with asyncio.timeout(_PATIENCE):
-                        status, request_id, closing = await _read_answer(reader)
+                    async with asyncio.timeout(PATIENCE):
+                        status, request_id, closing = await read_answer(reader)
                     if status in (200, 404):
                         self.complete[user].append(request_id)
                     elif status == 503:
                         self.refused += 1
-                        await asyncio.sleep(_AGAIN)
+                        await asyncio.sleep(AGAIN)
                     else:
                         self.surprises[f"status {status}"] += 1
                     if closing:
@@ -139,13 +139,13 @@ class Load:
                 self.surprises["no answer"] += 1
             except (OSError, asyncio.IncompleteReadError):
                 self.broken += writer is not None
-                await asyncio.sleep(_AGAIN)
+                await asyncio.sleep(AGAIN)
             finally:
                 if writer is not None:
                     writer.close()
 
 
-async def _read_answer(reader: asyncio.StreamReader) -> tuple[int, str, bool]:
+async def read_answer(reader: asyncio.StreamReader) -> tuple[int, str, bool]:
     """Read one answer to its last byte: the status, the request's id, whether it closes."""
     head = await reader.readuntil(b"\r\n\r\n")
     line, *rest = head.decode("latin-1").split("\r\n")[:-2]
@@ -161,7 +161,7 @@ async def _read_answer(reader: asyncio.StreamReader) -> tuple[int, str, bool]:
     return int(line.split(" ")[1]), fields["x-request-id"], closing
 
 
-async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """The origin."""
     # Cancelled: the load is over, and the daemon keeps its connections.
     with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):

@@ -31,6 +31,8 @@ class Relay:
         self.cuts = 0
         self._open: set[socket.socket] = set()
         self._severed = threading.Event()
+        self._flows = threading.Event()
+        self._flows.set()
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port: int = self._listening.getsockname()[1]
 
@@ -41,6 +43,7 @@ class Relay:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
+        self._flows.set()
         with suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
@@ -52,9 +55,14 @@ class Relay:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
+    def fall_silent(self) -> None:
+        """Let nothing through, and cut nothing: as when a cable is pulled."""
+        self._flows.clear()
+
     def mend(self) -> None:
-        """Relay again."""
+        """Relay again, and what was held back first."""
         self._severed.clear()
+        self._flows.set()
 
     def _accept(self) -> None:
         with suppress(OSError):
@@ -83,6 +91,7 @@ class Relay:
                 while data := client.recv(1 << 18):
                     if any(word in data for word in self._decisive):
                         decisive.set()
+                    self._flows.wait()
                     server.sendall(data)
             _cut(server)
 
@@ -98,6 +107,7 @@ class Relay:
                         if not self._hangs:
                             break
                         swallowing = True
+                self._flows.wait()
                 if not swallowing:
                     client.sendall(data)
         _cut(server)
