@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
 from twisted.application.service import IService
 from twisted.python import usage
@@ -21,6 +21,10 @@ from gatekeeper.process.start import Start
 
 if TYPE_CHECKING:
     from gatekeeper.config.model import Settings
+
+
+#: Seconds that workers may take to end whose supervisor was killed.
+_WORKERS_END_WITHIN: Final = 5.0
 
 
 class Options(usage.Options):
@@ -62,6 +66,7 @@ def makeService(options: Options) -> IService:
     from gatekeeper.daemon import Daemon
     from gatekeeper.demo import prepare
     from gatekeeper.net.tls import ignore_malformed_server_names
+    from gatekeeper.usage.journal_directory import wait_until_free
 
     file = os.path.abspath(options["config"])  # twistd may go elsewhere
 
@@ -71,6 +76,8 @@ def makeService(options: Options) -> IService:
     ignore_malformed_server_names()
     try:
         settings = prepare(load(options["config"], checker_types()), _echo)
+        if options.start.lock < 0 and settings.usage.enabled:
+            wait_until_free(settings.state_dir / "journal", _WORKERS_END_WITHIN)
         return Daemon(settings, reactor, loop_of(reactor), read, options.start)
     except ConfigurationError as error:
         fail(str(error))

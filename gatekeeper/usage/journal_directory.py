@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Callable, Collection
+from math import ceil
 from pathlib import Path
 from typing import Final, Literal, get_args
 
@@ -22,6 +24,9 @@ log = Logger()
 Ending = Literal["damaged", "rejected"]
 
 _LOCK: Final = "lock"
+
+#: Seconds between two looks whether that is free.
+_LOOK: Final = 0.05
 
 #: Bytes that it must be possible to write before a journal that failed is trusted again.
 _PROBE: Final = 65_536
@@ -59,6 +64,29 @@ def open_directory(directory: Path, inherited: int = -1) -> int:
     except OSError as error:
         raise unusable(directory, error) from error
     return lock
+
+
+def wait_until_free(
+    directory: Path, patience: float, sleep: Callable[[float], object] = time.sleep
+) -> None:
+    """Wait until nobody has the directory, for so many seconds at the most.
+
+    Workers of a process that was killed end by themselves, and have its lock until then.
+    """
+    try:
+        lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return  # there is none yet; what else is wrong shows when it is opened
+    try:
+        for _ in range(ceil(patience / _LOOK)):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                sleep(_LOOK)
+            else:
+                return
+    finally:
+        os.close(lock)
 
 
 def left_over(

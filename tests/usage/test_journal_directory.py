@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gatekeeper.errors import ConfigurationError
+from gatekeeper.usage.journal_directory import wait_until_free
 from gatekeeper.usage.records import UsageRecord
 from gatekeeper.usage.segments import HEAD, encode_blocks
 from tests.daemon import wait_until
@@ -139,6 +140,19 @@ def test_another_gatekeeper_uses_it(tmp_path: Path) -> None:
         make_journal(directory)
     assert str(caught.value) == f"state_dir: another gatekeeper uses it ({directory})"
     journal.close()
+    make_journal(directory).close()
+
+
+def test_one_that_is_just_ending_is_waited_for(tmp_path: Path) -> None:
+    directory, naps = tmp_path / "journal", list[float]()
+    wait_until_free(directory, 1.0, naps.append)
+    assert naps == []
+    journal = make_journal(directory)
+    wait_until_free(directory, 1.0, naps.append)
+    assert sum(naps) == pytest.approx(1.0)
+    with pytest.raises(ConfigurationError):
+        make_journal(directory)
+    wait_until_free(directory, 1.0, lambda seconds: journal.close())
     make_journal(directory).close()
 
 
