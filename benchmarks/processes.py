@@ -118,9 +118,17 @@ class Program:
         """Seconds of CPU, user and system, of it and its descendants until now."""
         return sum(member.cpu for member in self._family()) / _TICKS
 
-    def processes(self) -> list[int]:
-        """The ids of the process and its descendants, as they are now."""
-        return [member.pid for member in self._family()]
+    def wait_for_processes(self, number: int) -> list[int]:
+        """Wait until there are so many, itself and its descendants; their ids.
+
+        :raises NotMeasuredError: it takes too long.
+        """
+        give_up_at = time.monotonic() + _START_TIMEOUT
+        while len(family := self._family()) < number:
+            if time.monotonic() > give_up_at:
+                raise NotMeasuredError(f"{self.name} has {len(family)} processes, not {number}")
+            time.sleep(0.02)
+        return [member.pid for member in family]
 
     def memory(self) -> int:
         """Resident bytes, exactly: ``Rss`` of ``/proc/PID/smaps_rollup``."""

@@ -63,8 +63,9 @@ def _measured(
     with ExitStack() as stack:
         portions = None if portion is None else stack.enter_context(Portions(portion))
         server = stack.enter_context(servers.gatekeeper(bench, origin, workers=number))
+        processes = server.program.wait_for_processes(1 if number == 1 else 1 + number)
         if portions is not None:
-            portions.give(server.program.processes())
+            portions.give(processes)
         host = f"127.0.0.1:{server.port}"
         request = Request("/", host, "Authorization", f"Bearer {bench.key.token()}")
         load = Load(bench, server.port, [request], "http")
