@@ -22,10 +22,9 @@ from gatekeeper.cli.management import (
     asks_daemon,
     complain,
     format_option,
-    in_json,
     limit_option,
-    tell,
 )
+from gatekeeper.cli.management_output import in_json, tell
 
 if TYPE_CHECKING:
     from gatekeeper.management_client import Client

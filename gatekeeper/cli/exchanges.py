@@ -7,14 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from gatekeeper.cli.completion import complete_exchange, complete_service
-from gatekeeper.cli.management import (
-    asks_daemon,
-    confirm,
-    format_option,
-    limit_option,
-    tell,
-    yes_option,
-)
+from gatekeeper.cli.management import asks_daemon, confirm, format_option, limit_option, yes_option
+from gatekeeper.cli.management_output import tell
 
 if TYPE_CHECKING:
     from gatekeeper.management_client import Client

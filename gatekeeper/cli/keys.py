@@ -7,15 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from gatekeeper.cli.completion import complete_key, complete_service
-from gatekeeper.cli.management import (
-    asks_daemon,
-    confirm,
-    format_option,
-    in_json,
-    limit_option,
-    tell,
-    yes_option,
-)
+from gatekeeper.cli.management import asks_daemon, confirm, format_option, limit_option, yes_option
+from gatekeeper.cli.management_output import in_json, tell
 from gatekeeper.cli.users import disabled_option, expires_option, groups_option
 from gatekeeper.terminal import printable
 

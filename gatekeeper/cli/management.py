@@ -92,21 +92,6 @@ def confirm(question: str, *, yes: bool) -> None:
     click.confirm(printable(question), abort=True, err=True)
 
 
-def in_json(form: str | None) -> bool:
-    """Whether to print JSON: where it is wished for, or the output goes to another program."""
-    return form == "json" or (form is None and not sys.stdout.isatty())
-
-
-def tell(form: str | None, document: Any, sentence: str) -> None:
-    """Say what was done: ``sentence`` on a terminal, else what the API has answered, if it has."""
-    if not in_json(form):
-        click.echo(printable(sentence))
-    elif document is not None:
-        from gatekeeper.cli.management_output import write_json
-
-        write_json(document)
-
-
 def complain(message: str) -> None:
     """Print an error of one line."""
     click.echo(f"gatekeeper: {printable(message)}", err=True)

@@ -11,7 +11,6 @@ from typing import Any, Final, NamedTuple
 
 import click
 
-from gatekeeper.cli.management import in_json
 from gatekeeper.terminal import printable
 
 #: Rows of a table, unless the command line says how many.
@@ -29,6 +28,19 @@ class Column(NamedTuple):
     def cell(self, item: Mapping[str, Any]) -> Any:
         """What stands in the row of ``item``."""
         return item.get(self.heading) if self.make is None else self.make(item)
+
+
+def in_json(form: str | None) -> bool:
+    """Whether to print JSON: where it is wished for, or the output goes to another program."""
+    return form == "json" or (form is None and not sys.stdout.isatty())
+
+
+def tell(form: str | None, document: Any, sentence: str) -> None:
+    """Say what was done: ``sentence`` on a terminal, else what the API has answered, if it has."""
+    if not in_json(form):
+        click.echo(printable(sentence))
+    elif document is not None:
+        write_json(document)
 
 
 def asked_for(form: str | None, limit: int | None) -> int | None:

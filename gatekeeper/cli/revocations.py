@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gatekeeper.cli.management import asks_daemon, format_option, limit_option, tell
+from gatekeeper.cli.management import asks_daemon, format_option, limit_option
+from gatekeeper.cli.management_output import tell
 from gatekeeper.cli.values import first_line, later
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from gatekeeper.cli.management import (
     confirm,
     format_option,
     limit_option,
-    tell,
     without_nothing,
     yes_option,
 )
+from gatekeeper.cli.management_output import tell
 
 if TYPE_CHECKING:
     from gatekeeper.management_client import Client

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatekeeper.cli.management import EXIT_NOT_READY, asks_daemon, format_option, in_json, tell
+from gatekeeper.cli.management import EXIT_NOT_READY, asks_daemon, format_option
+from gatekeeper.cli.management_output import in_json, tell
 
 if TYPE_CHECKING:
     from gatekeeper.management_client import Client

@@ -8,14 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatekeeper.cli.completion import complete_service, complete_user
-from gatekeeper.cli.management import (
-    asks_daemon,
-    confirm,
-    format_option,
-    limit_option,
-    tell,
-    yes_option,
-)
+from gatekeeper.cli.management import asks_daemon, confirm, format_option, limit_option, yes_option
+from gatekeeper.cli.management_output import tell
 from gatekeeper.cli.services import service_argument
 from gatekeeper.cli.values import later, password_option, read_password
 
