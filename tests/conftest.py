@@ -1,10 +1,35 @@
-"""How Hypothesis runs here: without a clock, and in CI without chance."""
+"""How Hypothesis runs here: without a clock, and in CI without chance; and what is measured."""
+
+from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import settings
 
+_IN_CI = "CI" in os.environ
+
+#: How ``coverage`` tells a process that it is to be measured.
+_MEASURED = "COVERAGE_PROCESS_CONFIG"
+
 settings.register_profile(
-    "gatekeeper", deadline=None, derandomize="CI" in os.environ, max_examples=200, print_blob=True
+    "gatekeeper",
+    deadline=None,
+    derandomize=_IN_CI,
+    max_examples=100 if _IN_CI else 200,
+    print_blob=True,
 )
 settings.load_profile("gatekeeper")
+
+
+@pytest.fixture(scope="module")
+def unmeasured() -> Iterator[None]:
+    """Programs that a module starts are not measured: they work hard, or others do the same.
+
+    To be measured takes up to half of their time.
+    """
+    told = os.environ.pop(_MEASURED, None)
+    yield
+    if told is not None:
+        os.environ[_MEASURED] = told

@@ -135,7 +135,9 @@ class Listener:
         return f"<Listener {self.door.name} {self.address[0]}:{self.address[1]}>"
 
     async def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Accept connections."""
+        """Accept connections, unless it was stopped before."""
+        if self.socket.fileno() < 0:
+            return
         self._server = await loop.create_server(
             self._make, sock=self.socket, backlog=BACKLOG, **self._secured()
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from gatekeeper.errors import AlreadyThereError, NotThereError
@@ -49,8 +50,15 @@ def _user_row(user: StoredUser) -> tuple[Any, ...]:
     return (*user[:4], int(user.disabled), user.expires, json.dumps(user.groups))
 
 
+@lru_cache
+def _groups(text: str) -> tuple[str, ...]:
+    """Of very many users nearly all have the same."""
+    return tuple(json.loads(text))
+
+
 def _user(row: Sequence[Any]) -> StoredUser:
-    return StoredUser._make((*row[:4], bool(row[4]), row[5], tuple(json.loads(row[6]))))
+    service, name, password, created, disabled, expires, groups = row
+    return StoredUser(service, name, password, created, bool(disabled), expires, _groups(groups))
 
 
 def _key_row(key: StoredKey) -> tuple[Any, ...]:
@@ -58,7 +66,10 @@ def _key_row(key: StoredKey) -> tuple[Any, ...]:
 
 
 def _key(row: Sequence[Any]) -> StoredKey:
-    return StoredKey._make((*row[:6], bool(row[6]), row[7], tuple(json.loads(row[8]))))
+    key_id, service, user, digest, created, label, disabled, expires, groups = row
+    return StoredKey(
+        key_id, service, user, digest, created, label, bool(disabled), expires, _groups(groups)
+    )
 
 
 _LATER: Final = ("disabled", "expires", "user_groups")

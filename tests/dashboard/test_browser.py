@@ -15,6 +15,8 @@ from tests.daemon import wait_until
 from tests.dashboard.house import House, running_house
 from tests.dashboard.screen import Screen
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 PHONE = {"width": 360, "height": 740}
 
 

@@ -14,6 +14,8 @@ from tests.daemon import PATIENCE, Daemon, wait_until
 from tests.e2e.plain import PLAIN
 from tests.origin import Origin
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 MEGABYTE = 1024 * 1024
 DOWN = 1024 * MEGABYTE
 UP = 256 * MEGABYTE

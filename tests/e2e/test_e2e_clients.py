@@ -16,6 +16,8 @@ from tests.daemon import PATIENCE, Daemon
 from tests.e2e.plain import PLAIN, USER, curl
 from tests.origin import Origin
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 MORE = """
 [[services]]
 name = "shop"

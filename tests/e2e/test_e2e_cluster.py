@@ -26,6 +26,8 @@ from tests.origin import Origin
 from tests.process.crew import kill, workers
 from tests.servers import PostgresServer
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 #: Seconds that a revocation may take here, the middle one and the slowest. 0.1 are promised, of a
 #: machine that has nothing else to do.
 BOUNDS: Final = (1.0, 5.0)

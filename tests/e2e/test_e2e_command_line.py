@@ -15,6 +15,8 @@ from tests.daemon import PATIENCE, ROOT, Daemon, wait_until
 from tests.e2e.plain import curl
 from tests.origin import Conversation, Origin
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 PHRASE = "31415926535897932384626433832795"
 CONFIGURATION = f"""
 state_dir = "state"

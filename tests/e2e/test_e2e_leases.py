@@ -25,6 +25,8 @@ from tests.origin import Conversation, Origin
 from tests.process.crew import CREW, call, is_there, kill, one_at_each, workers
 from tests.servers import PostgresServer
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 CLIENTS: Final = 200
 PRICE: Final = 7
 GRANTED: Final = 6_000

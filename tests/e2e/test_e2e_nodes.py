@@ -24,6 +24,8 @@ from tests.hostile.raw import BrokenTransferError, Client
 from tests.origin import Conversation, Origin
 from tests.servers import PostgresServer
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 CONFIGURATION: Final = (
     'store = { url = "STORE" }\n'
     + PLAIN

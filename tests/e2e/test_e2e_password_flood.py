@@ -6,12 +6,15 @@ import base64
 import threading
 from pathlib import Path
 
+import pytest
 from argon2 import PasswordHasher
 
 from tests.daemon import Daemon
 from tests.e2e.plain import PLAIN, USER, curl
 from tests.hostile.raw import Client
 from tests.origin import Origin
+
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 CLIENTS = 16
 

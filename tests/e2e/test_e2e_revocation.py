@@ -20,6 +20,8 @@ from tests.hostile.raw import Client
 from tests.operators import keyvals, shut_out
 from tests.origin import Conversation
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 _CHUNK = b"5\r\nhello\r\n"
 _LENGTH = 1_000_000
 

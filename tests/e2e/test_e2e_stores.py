@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.daemon import Daemon, wait_until
 from tests.e2e.plain import PLAIN, USER, curl
 from tests.origin import Origin
 from tests.servers import PostgresServer
+
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 
 def with_store(url: str) -> str:
