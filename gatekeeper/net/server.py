@@ -374,23 +374,22 @@ class ClientConnection:
         if done:
             self._end(data, whole=True)
         else:
-            self.transport.write(data)
+            self.transport.send(data)
 
     def send_data(self, payload: bytes, done: bool, trailers: Fields) -> None:
         """Send more of the response's body."""
-        write = self.transport.write
         end = payload
-        if self._chunked:
+        if self._chunked and not done:
+            end = chunk(payload)
+        elif self._chunked:
+            end = last_chunk(trailers)
             if payload:
-                write(b"%x\r\n" % len(payload))
-                write(payload)
-            end = b"\r\n" if payload else b""
-            if done:
-                end += last_chunk(trailers)
+                self.transport.send(b"%x\r\n%b" % (len(payload), payload))
+                end = b"\r\n" + end
         if done:
             self._end(end, whole=False)
         elif end:
-            write(end)
+            self.transport.send(end)
 
     def _end(self, data: bytes, *, whole: bool) -> None:
         """Send the response's end, ``whole``: all of it; not before its usage is written down."""
@@ -401,7 +400,7 @@ class ClientConnection:
             meter.hold(self)
             return
         if data:
-            self.transport.write(data)
+            self.transport.send(data)
         self._response_done()
 
     def release(self) -> None:
@@ -409,7 +408,7 @@ class ClientConnection:
         data, self._held = self._held, b""
         if self._state is not CLOSED:
             if data:
-                self.transport.write(data)
+                self.transport.send(data)
             self._response_done()
 
     def withhold(self) -> None:

@@ -154,7 +154,7 @@ class UpstreamConnection:
         self._head_only = head_only
         self._upgrading = upgrading
         self.deadline = self._response_deadline()
-        self.transport.write(head)
+        self.transport.send(head)
 
     def send_data(self, data: bytes, *, done: bool) -> None:
         """Send more of a body whose length the head has told."""
@@ -162,7 +162,7 @@ class UpstreamConnection:
         if done or self._body is not None:
             self.deadline = self.origin.sweep.now + self.origin.timeouts.response
         if data:
-            self.transport.write(data)
+            self.transport.send(data)
 
     def send_chunk(self, payload: bytes, *, done: bool, trailers: Fields) -> None:
         """Send more of a body in chunks; ``done`` with the last piece, and then the trailers."""
