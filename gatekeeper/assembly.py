@@ -16,7 +16,9 @@ from gatekeeper.auth.interfaces import IChecker
 from gatekeeper.auth.registry import make_chain
 from gatekeeper.auth.revoked import Revoked
 from gatekeeper.config.destinations import parse_allow_rule
-from gatekeeper.config.model import Listener, Pool, Service, Settings
+from gatekeeper.config.model import Pool, Settings
+from gatekeeper.config.model_listeners import Listener
+from gatekeeper.config.model_services import Service
 from gatekeeper.config.values import parse_bind, parse_network
 from gatekeeper.credits.admission import Admission
 from gatekeeper.doors import Door, ForwardProxy, Gateway

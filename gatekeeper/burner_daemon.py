@@ -5,11 +5,10 @@ from __future__ import annotations
 import atexit
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -17,16 +16,14 @@ from gatekeeper import __version__
 from gatekeeper.config.model import Settings
 from gatekeeper.credits.burn_terms import Seam, ignore
 from gatekeeper.credits.burner_service import BurnerService
-from gatekeeper.errors import ConfigurationError, Problem, StoreError
+from gatekeeper.errors import ConfigurationError, Problem
 from gatekeeper.management.metrics import MetricsPage
 from gatekeeper.management.service import ManagementService, management_service
 from gatekeeper.metrics.burner import BurnerCollector
 from gatekeeper.metrics.registry import make_registry
-from gatekeeper.store.opening import make_store
+from gatekeeper.store.opening import make_store, open_store
 
 log = Logger()
-
-_STORE_RETRY: Final = 5.0  # seconds
 
 
 class BurnerDaemon(Service):
@@ -89,16 +86,9 @@ class BurnerDaemon(Service):
     async def _open(self) -> None:
         if self._page is not None:
             self._page.startService()
-        while not self._stopping:
-            try:
-                await self._store.open()
-            except StoreError as error:
-                log.error("The store cannot be reached; trying again: {error}", error=error)
-                await deferLater(self._reactor, _STORE_RETRY)
-            else:
-                self._burner.startService()
-                log.info("gatekeeper-burner {version} is ready", version=__version__)
-                return
+        if await open_store(self._store, self._reactor, lambda: self._stopping):
+            self._burner.startService()
+            log.info("gatekeeper-burner {version} is ready", version=__version__)
 
     def _give_up(self, failure: Failure) -> None:
         """It cannot run: end with a status that is not 0."""

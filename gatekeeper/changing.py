@@ -6,7 +6,8 @@ from socket import socket
 
 from gatekeeper.assembly import Prospect, is_door
 from gatekeeper.checkers import NewCheckers
-from gatekeeper.config.model import Listener, Settings
+from gatekeeper.config.model import Settings
+from gatekeeper.config.model_listeners import Listener
 from gatekeeper.core import Core, raise_all
 from gatekeeper.errors import ConfigurationError
 from gatekeeper.listening import Bound, Open, Opened

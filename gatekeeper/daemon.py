@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, ensureDeferred
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -30,9 +30,10 @@ from gatekeeper.core import Core
 from gatekeeper.credits.burner_service import BurnerService
 from gatekeeper.demo import demo_origin_service
 from gatekeeper.draining import drain, wind_down
-from gatekeeper.errors import ConfigurationError, StoreError
+from gatekeeper.errors import ConfigurationError
 from gatekeeper.management.service import ManagementService
 from gatekeeper.metrics.burner import BurnerCollector
+from gatekeeper.process.beginning import Rounds, read_state
 from gatekeeper.process.hired import WorkerError
 from gatekeeper.process.reactor import settle_memory
 from gatekeeper.process.siblings import check
@@ -41,14 +42,12 @@ from gatekeeper.process.upgrade import Predecessor, Successor, UpgradeError
 from gatekeeper.process.workers import Workers, worker_count
 from gatekeeper.reloading import Reloading
 from gatekeeper.store.interface import Retention
+from gatekeeper.store.opening import open_store
 from gatekeeper.usage.retention import StoreUpkeep
 from gatekeeper.wiring import Wiring
 
 log = Logger()
 
-_STORE_RETRY: Final = 5.0  # seconds
-_STATE_WITHIN: Final = 2.0  # seconds that listeners wait for it
-_FILES_CHECKED: Final = 1.0  # seconds between two looks at key files and certificates
 _PAUSED_WITHIN: Final = 5.0  # seconds that operators' requests may take yet
 _LOOK: Final = 0.05  # seconds between two looks whether there is something to wait for
 
@@ -107,13 +106,7 @@ class Daemon(Service):
         self._demo = None
         if settings.demo is not None:
             self._demo = demo_origin_service(settings.demo.origin, start.inherited)
-        self._loops = [
-            (LoopingCall(core.sweep), core.plane.sweep.interval),
-            (LoopingCall(core.check_files), _FILES_CHECKED),
-        ]
-        if start.notifier.watchdog_interval is not None:
-            watchdog = LoopingCall(start.notifier.watchdog)
-            self._loops.append((watchdog, start.notifier.watchdog_interval))
+        self._rounds = Rounds(reactor)
         self._stopping = False
         self._replaced = False
         self._drains_for: float | None = None  # seconds, if it is not what the settings say
@@ -146,31 +139,24 @@ class Daemon(Service):
         signal.signal(number, lambda *_: self._reactor.callFromThread(call))
 
     async def _open_store(self) -> None:
-        while not self._stopping:
-            try:
-                await self.core.store.open()
-            except StoreError as error:
-                log.error("The store cannot be reached; trying again: {error}", error=error)
-                await deferLater(self._reactor, _STORE_RETRY)
-            else:
-                if self.core.metering is not None:
-                    self.core.metering.catch_up()
-                if self._burner is not None and not self._stopping:
-                    self._burner.startService()
-                return
+        if await open_store(self.core.store, self._reactor, lambda: self._stopping):
+            if self.core.metering is not None:
+                self.core.metering.catch_up()
+            if self._burner is not None and not self._stopping:
+                self._burner.startService()
 
     async def _open_doors(self, predecessor: Predecessor | None) -> None:
-        core = self.core
-        for looping, interval in self._loops:
-            looping.clock = self._reactor
-            looping.start(interval, now=False)
+        core, notifier = self.core, self._start.notifier
+        self._rounds.start(core)
+        if notifier.watchdog_interval is not None:
+            self._rounds.add(notifier.watchdog, notifier.watchdog_interval)
         for zone in core.checkers.zones.values():
             await zone.start()  # nobody may be served before it is known who is shut out
         for service in (self._management, self._demo, *core.introspecting.services):
             if service is not None:
                 service.startService()
         configured = list(core.listening.listeners)
-        await self._read_state()
+        await read_state(core, self._reactor)
         while predecessor is not None and not self._stopping and not core.up_to_date:
             await deferLater(self._reactor, _LOOK)  # whom we follow serves meanwhile
         if self._workers is not None and not self._stopping:
@@ -180,9 +166,7 @@ class Daemon(Service):
         for listener in configured:
             if self._stopping:  # the store cannot be used, or somebody has lost patience
                 return
-            await Deferred.fromFuture(
-                asyncio.ensure_future(core.listening.start(listener), loop=self._loop)
-            )
+            await Deferred.fromFuture(self._loop.create_task(core.listening.start(listener)))
         settle_memory()
         self._start.pid_file.take()
         for bind in self._start.inherited:
@@ -190,20 +174,8 @@ class Daemon(Service):
         self._start.inherited.close()
         if predecessor is not None:
             predecessor.ready()
-        self._start.notifier.ready()
+        notifier.ready()
         log.info("gatekeeper {version} is ready", version=__version__)
-
-    async def _read_state(self) -> None:
-        """Read what operators have made; if that takes long, go on without it meanwhile."""
-        waiter: Deferred[None] = Deferred()
-
-        def read(_: None) -> None:
-            if not waiter.called:
-                waiter.callback(None)
-
-        self.core.state.start().addCallback(read)
-        waiter.addTimeout(_STATE_WITHIN, self._reactor).addErrback(lambda _: None)
-        await waiter
 
     def _give_up(self, failure: Failure) -> None:
         """The daemon cannot run: end with a status that is not 0."""
@@ -343,9 +315,7 @@ class Daemon(Service):
         if self._burner is not None and self._burner.running:
             await self._burner.stopService()
         await core.store.close()
-        for looping, _ in self._loops:
-            if looping.running:
-                looping.stop()
+        self._rounds.stop()
         await core.close()
         for service in (self._management, self._demo):
             if service is not None and service.running:

@@ -30,7 +30,8 @@ from gatekeeper.auth.interfaces import (
 )
 from gatekeeper.auth.registry import close_checkers, make_checkers
 from gatekeeper.config.destinations import parse_allow_rule
-from gatekeeper.config.model import Service, Settings
+from gatekeeper.config.model import Settings
+from gatekeeper.config.model_services import Service
 from gatekeeper.config.values import is_network_bind, parse_bind
 from gatekeeper.doors import Door, Request
 from gatekeeper.errors import Refusal

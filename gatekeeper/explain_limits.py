@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gatekeeper.config.model import Listener, Service, ServiceCredits
+from gatekeeper.config.model_listeners import Listener
+from gatekeeper.config.model_selling import ServiceCredits
+from gatekeeper.config.model_services import Service
 
 
 def limits_of(seller: Service | Listener, user: str) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeAlias
 
-from gatekeeper.config.model import Listener
+from gatekeeper.config.model_listeners import Listener
 from gatekeeper.config.values import is_address, parse_bind, parse_port, split_authority
 from gatekeeper.doors import Door, Gateway
 from gatekeeper.errors import GatekeeperError

@@ -9,7 +9,8 @@ from typing import NamedTuple
 from gatekeeper.auth.cache import VerdictCache
 from gatekeeper.auth.interfaces import IChecker
 from gatekeeper.auth.revoked import Revoked
-from gatekeeper.config.model import Listener, Settings
+from gatekeeper.config.model import Settings
+from gatekeeper.config.model_listeners import Listener
 from gatekeeper.errors import ConfigurationError
 from gatekeeper.listening import Open, open_socket
 from gatekeeper.management.introspection_service import IntrospectionService

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 from twisted.logger import Logger
 
 from gatekeeper.assembly import Assembly, speaks_http2
-from gatekeeper.config import model
+from gatekeeper.config import model_listeners as model
 from gatekeeper.net.binding import listening_socket
 from gatekeeper.net.destinations import OwnAddresses
 from gatekeeper.net.inherited import NOTHING, Inherited, where

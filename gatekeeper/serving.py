@@ -14,9 +14,9 @@ from twisted.logger import Logger
 from gatekeeper.assembly import Assembly
 from gatekeeper.auth.interfaces import IChecker
 from gatekeeper.auth.registry import make_url_checker
-from gatekeeper.config import model
 from gatekeeper.config.checkers import CheckerTypes
 from gatekeeper.config.model import Settings
+from gatekeeper.config.model_listeners import Listener
 from gatekeeper.errors import ConfigurationError, Problem
 from gatekeeper.listening import Bound, Listening
 from gatekeeper.store.state import StoredService
@@ -185,7 +185,7 @@ class Serving:
     def _is_open(self, name: str) -> bool:
         return name in self._dynamic or any(each.name == name for each in self._settings.listeners)
 
-    def _bind(self, listener: model.Listener) -> Bound:
+    def _bind(self, listener: Listener) -> Bound:
         """Bind, with paths that tell the listener.
 
         :raises ConfigurationError: it cannot be.

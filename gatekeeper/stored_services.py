@@ -16,10 +16,13 @@ from pydantic import ValidationError
 from gatekeeper.config.checkers import CheckerTable, CheckerTypes
 from gatekeeper.config.checks import Drafts, check_services, conflicting_services
 from gatekeeper.config.drafts import Draft
+from gatekeeper.config.fields import Section
 from gatekeeper.config.files import check_service_files
 from gatekeeper.config.messages import problems_of
 from gatekeeper.config.metering import meter_problems
-from gatekeeper.config.model import Listener, Section, Service, Settings
+from gatekeeper.config.model import Settings
+from gatekeeper.config.model_listeners import Listener
+from gatekeeper.config.model_services import Service
 from gatekeeper.config.selling import selling_problems
 from gatekeeper.config.values import is_network_bind, parse_bind
 from gatekeeper.errors import ConfigurationError, Problem

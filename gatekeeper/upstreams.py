@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
 
-from gatekeeper.config.model import HealthChecks, Service
+from gatekeeper.config.model_services import HealthChecks, Service
 from gatekeeper.config.values import Upstream, parse_upstream
 from gatekeeper.http.target import Authority
 from gatekeeper.net.balancing import Balancer

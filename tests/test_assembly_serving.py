@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gatekeeper.config.model import Service
+from gatekeeper.config.model_services import Service
 from gatekeeper.errors import ConfigurationError
 from tests.memory import Peer
 from tests.net.messages import GET, OK

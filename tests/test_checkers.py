@@ -13,7 +13,8 @@ from gatekeeper.auth.token_cache import MemoryTokenCache
 from gatekeeper.auth.token_exchange import TokenExchangeSettings
 from gatekeeper.checkers import KEPT, Checkers
 from gatekeeper.config.checkers import CheckerTable
-from gatekeeper.config.model import Listener, Settings
+from gatekeeper.config.model import Settings
+from gatekeeper.config.model_listeners import Listener
 from tests.auth.directories import FakeDirectory
 from tests.auth.support import outcome
 

@@ -19,7 +19,8 @@ from twisted.web.http_headers import Headers
 from gatekeeper.auth.basic import BasicSettings
 from gatekeeper.auth.passwords import hash_password, verify_password
 from gatekeeper.config.checkers import CheckerTable
-from gatekeeper.config.model import Demo, Listener, Settings
+from gatekeeper.config.model import Demo, Settings
+from gatekeeper.config.model_listeners import Listener
 from gatekeeper.demo import demo_origin_service, prepare
 from gatekeeper.errors import ConfigurationError
 

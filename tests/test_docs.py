@@ -270,6 +270,15 @@ def test_links_lead_somewhere(page: str) -> None:
         assert (folder / f"{name}.rst").exists(), name
 
 
+def test_the_programs_that_tests_use() -> None:
+    """The packages of the README are those that continuous integration installs."""
+    installed = set(re.findall(r"^need \S+ (\S+)$", (ROOT / ".ci/run").read_text(), re.MULTILINE))
+    told = re.search(r"programs of the system.*?``apt install ([^`]+)``", TEXTS["README.rst"], re.S)
+    assert told is not None
+    assert len(installed) > 10
+    assert set(told[1].split()) == installed
+
+
 def test_every_page_is_in_the_table_of_contents() -> None:
     entries = re.findall(r"^   ([a-z0-9-]+)$", TEXTS["docs/index.rst"], re.MULTILINE)
     assert sorted([*entries, "index"]) == sorted(page.stem for page in DOCS.glob("*.rst"))

@@ -12,7 +12,8 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from gatekeeper.config.model import Management, Service
+from gatekeeper.config.model import Management
+from gatekeeper.config.model_services import Service
 from gatekeeper.metrics import families
 from gatekeeper.metrics.families import Family, all_families
 from gatekeeper.metrics.registry import make_registry

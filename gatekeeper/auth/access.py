@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from gatekeeper.auth.interfaces import Deny
-from gatekeeper.config.model import AccessRule
+from gatekeeper.config.model_services import AccessRule
 
 #: The answer to whom the rules do not let pass (RFC 6750, 3.1).
 FORBIDDEN: Final = Deny(

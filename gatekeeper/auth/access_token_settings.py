@@ -11,7 +11,7 @@ from gatekeeper.auth.jwe import TokenCipher
 from gatekeeper.auth.secret_keys import Encoding, secret_key
 from gatekeeper.auth.token_claims import Lifetime
 from gatekeeper.auth.url_patterns import Backend, OriginUrl
-from gatekeeper.config.model import Flag, Seconds, Section, Words
+from gatekeeper.config.fields import Flag, Seconds, Section, Words
 from gatekeeper.config.values import check_upstream, parse_upstream
 from gatekeeper.errors import ConfigurationError, Problem
 

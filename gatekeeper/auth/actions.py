@@ -19,7 +19,7 @@ from typing import Final
 from gatekeeper.auth.access import FORBIDDEN, Access, AccessRules
 from gatekeeper.auth.interfaces import Deny
 from gatekeeper.auth.properties import PropertiesFile, parse_properties
-from gatekeeper.config.model import Service
+from gatekeeper.config.model_services import Service
 from gatekeeper.errors import ConfigurationError, Problem
 
 #: What goes before an action in the path of a request, and not to the upstream.

@@ -31,7 +31,7 @@ from gatekeeper.auth.interfaces import (
 )
 from gatekeeper.auth.jose import load_object, time_claim
 from gatekeeper.auth.keyfile import ApiKey, KeyFile
-from gatekeeper.config.model import Flag, Section
+from gatekeeper.config.fields import Flag, Section
 from gatekeeper.errors import ConfigurationError, Problem
 
 _MAX_SIZE: Final = 8192

@@ -38,7 +38,7 @@ from gatekeeper.auth.users import (
     StoredUsers,
     UserSource,
 )
-from gatekeeper.config.model import Section
+from gatekeeper.config.fields import Section
 from gatekeeper.errors import StoreError
 
 #: A password is checked again where its user has changed meanwhile, so many times.

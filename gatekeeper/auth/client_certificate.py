@@ -24,7 +24,7 @@ from gatekeeper.auth.interfaces import (
     Grant,
     IChecker,
 )
-from gatekeeper.config.model import Section
+from gatekeeper.config.fields import Section
 
 Place: TypeAlias = Literal[
     "subject.CN", "subject.O", "subject.OU", "san.email", "san.dns", "san.uri"

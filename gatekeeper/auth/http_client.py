@@ -28,7 +28,7 @@ from gatekeeper.auth.http_agent import (
     make_treq,
 )
 from gatekeeper.auth.slots import Slots
-from gatekeeper.config.model import HttpUrl
+from gatekeeper.config.fields import HttpUrl
 
 __all__ = ["Answer", "Asks", "HttpClient", "HttpError", "HttpUrl"]
 

@@ -39,7 +39,7 @@ from gatekeeper.auth.interfaces import (
     Verdict,
 )
 from gatekeeper.auth.jose import load_object, time_claim
-from gatekeeper.config.model import Seconds, Section
+from gatekeeper.config.fields import Seconds, Section
 
 _MAX_TOKEN: Final = 16384
 _MAX_ANSWER: Final = 65536

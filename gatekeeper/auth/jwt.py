@@ -38,7 +38,7 @@ from gatekeeper.auth.interfaces import (
 )
 from gatekeeper.auth.jose import decode_part, load_object, time_claim
 from gatekeeper.auth.jwks import MAX_SIZE, FileKeys, Keys, PublicKey, UrlKeys
-from gatekeeper.config.model import Seconds, Section
+from gatekeeper.config.fields import Seconds, Section
 
 _MAX_TOKEN: Final = 16384
 

@@ -28,7 +28,7 @@ from gatekeeper.auth.interfaces import (
     Verdict,
 )
 from gatekeeper.auth.users import Directory, IUsesDirectory, is_current
-from gatekeeper.config.model import Section
+from gatekeeper.config.fields import Section
 from gatekeeper.store.state import StoredKey
 
 _FIELD: Final = b"x-api-key"

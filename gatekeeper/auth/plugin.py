@@ -10,7 +10,7 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from gatekeeper.auth.interfaces import IChecker, ICheckerPlugin
-from gatekeeper.config.model import Section
+from gatekeeper.config.fields import Section
 from gatekeeper.errors import ConfigurationError, Problem
 
 S = TypeVar("S", bound=BaseModel)

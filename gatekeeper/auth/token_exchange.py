@@ -45,7 +45,7 @@ from gatekeeper.auth.token_cache import (
     MemoryTokenCache,
     TokenCacheError,
 )
-from gatekeeper.config.model import Name, Seconds, Section, Words
+from gatekeeper.config.fields import Name, Seconds, Section, Words
 from gatekeeper.http.fields import AUTHORIZATION, KEEP, RESERVED, classify
 
 _AUTHORIZATION: Final = "authorization"

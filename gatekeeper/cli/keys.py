@@ -104,24 +104,18 @@ def list_keys(
     show_list(form, found, map(Column, headings), limit)
 
 
-@key.command("disable")
-@asks_daemon
-@key_argument
-@format_option
-def disable(client: Client, key: str, form: str | None) -> None:
-    """Refuse a key until it is enabled again."""
-    made = client.call("PATCH", (*_KEYS, key), body={"disabled": True})
-    tell(form, made, f"Key {key} is disabled.")
+def _switch(name: str, meaning: str, *, disabled: bool) -> None:
+    @key.command(name, help=meaning)
+    @asks_daemon
+    @key_argument
+    @format_option
+    def switch(client: Client, key: str, form: str | None) -> None:
+        made = client.call("PATCH", (*_KEYS, key), body={"disabled": disabled})
+        tell(form, made, f"Key {key} is {name}d.")
 
 
-@key.command("enable")
-@asks_daemon
-@key_argument
-@format_option
-def enable(client: Client, key: str, form: str | None) -> None:
-    """Take a key again."""
-    made = client.call("PATCH", (*_KEYS, key), body={"disabled": False})
-    tell(form, made, f"Key {key} is enabled.")
+_switch("disable", "Refuse a key until it is enabled again.", disabled=True)
+_switch("enable", "Take a key again.", disabled=False)
 
 
 @key.command("revoke")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from gatekeeper.config.drafts import Draft, sound
-from gatekeeper.config.model import Service
+from gatekeeper.config.model_services import Service
 from gatekeeper.config.values import Upstream, parse_upstream
 from gatekeeper.errors import Problem
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from gatekeeper.config.drafts import Draft, sound
 from gatekeeper.config.files import unreadable
-from gatekeeper.config.model import Burner, Credits
+from gatekeeper.config.model_credits import Burner, Credits
 from gatekeeper.errors import Problem
 
 _KEY: Final = ("keyfile", "keyfile_password", "mnemonic")

@@ -16,7 +16,7 @@ class CheckerTypes:
     """What the installed checkers accept.
 
     ``models``: for each ``type`` of a ``[checkers.NAME]`` table the model of its other keys;
-    derive it from :class:`gatekeeper.config.model.Section`, so that unknown keys are errors.
+    derive it from :class:`gatekeeper.config.fields.Section`, so that unknown keys are errors.
     Relative paths in fields annotated with :class:`pathlib.Path` are made absolute before the
     model sees them. A model may have the attributes ``needs_trusted_peers`` and
     ``needs_client_ca``: true where its checker is of use only on a listener that has these.

@@ -14,18 +14,13 @@ from gatekeeper.config.balancing import balancing_problems
 from gatekeeper.config.burning import burner_problems
 from gatekeeper.config.checkers import CheckerTable, CheckerTypes
 from gatekeeper.config.drafts import Draft, draft, drafts, sound
+from gatekeeper.config.fields import Section
 from gatekeeper.config.messages import path_of, suggestion
 from gatekeeper.config.metering import meter_problems
-from gatekeeper.config.model import (
-    Burner,
-    Credits,
-    Demo,
-    Listener,
-    Management,
-    Section,
-    Service,
-    Usage,
-)
+from gatekeeper.config.model import Demo, Management, Usage
+from gatekeeper.config.model_credits import Burner, Credits
+from gatekeeper.config.model_listeners import Listener
+from gatekeeper.config.model_services import Service
 from gatekeeper.config.needs import unmet_needs
 from gatekeeper.config.selling import selling_problems
 from gatekeeper.config.values import Address, check_name, is_network_bind, parse_bind

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from gatekeeper.config.annotations import keys_of
-from gatekeeper.config.model import Section
+from gatekeeper.config.fields import Section
 
 Table = TypeVar("Table", bound=Section)
 

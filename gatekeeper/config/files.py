@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gatekeeper.config.drafts import Draft, draft, drafts, sound
-from gatekeeper.config.model import TLS, Certificate, Service
+from gatekeeper.config.model_listeners import TLS, Certificate
+from gatekeeper.config.model_services import Service
 from gatekeeper.errors import Problem
 
 Pair = TypeVar("Pair", TLS, Certificate)

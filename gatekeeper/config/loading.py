@@ -12,9 +12,10 @@ from pydantic import ValidationError
 
 from gatekeeper.config.checkers import CheckerTable, CheckerTypes
 from gatekeeper.config.checks import cross_check
+from gatekeeper.config.fields import Section
 from gatekeeper.config.files import check_files
 from gatekeeper.config.messages import path_of, problems_of, suggestion
-from gatekeeper.config.model import Section, Settings
+from gatekeeper.config.model import Settings
 from gatekeeper.config.paths import absolute_in_table, in_state_dir
 from gatekeeper.config.secrets import Secrets
 from gatekeeper.errors import ConfigurationError, Problem

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from gatekeeper.config.drafts import Draft, draft, sound
-from gatekeeper.config.model import Meter
+from gatekeeper.config.model_selling import Meter
 from gatekeeper.errors import Problem
 
 _ANSWER: Final = ("header", "json")

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from gatekeeper.config.checkers import CheckerTable
 from gatekeeper.config.drafts import Draft, sound
-from gatekeeper.config.model import Listener, Service
+from gatekeeper.config.model_listeners import Listener
+from gatekeeper.config.model_services import Service
 from gatekeeper.errors import Problem
 
 

@@ -13,7 +13,8 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from gatekeeper.config.annotations import item_of, keys_of, model_of, value_of
-from gatekeeper.config.model import Settings, Words
+from gatekeeper.config.fields import Words
+from gatekeeper.config.model import Settings
 
 _INTRODUCTION = """\
 .. Made from the model in gatekeeper/config by gatekeeper.config.reference; edit there.

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from gatekeeper.config.model import Credits, Listener, Service, ServiceCredits, Usage
+from gatekeeper.config.model import Usage
+from gatekeeper.config.model_credits import Credits
+from gatekeeper.config.model_listeners import Listener
+from gatekeeper.config.model_selling import ServiceCredits
+from gatekeeper.config.model_services import Service
 from gatekeeper.errors import Problem
 
 #: Keys of ``credits`` that have no meaning where documents say the prices.

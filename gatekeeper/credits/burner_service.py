@@ -15,8 +15,8 @@ from twisted.python.failure import Failure
 
 from gatekeeper.auth.hashing import ReactorThreads, Threads
 from gatekeeper.auth.http_client import HttpClient
-from gatekeeper.config.model import Burner as BurnerSettings
-from gatekeeper.config.model import Credits
+from gatekeeper.config.model_credits import Burner as BurnerSettings
+from gatekeeper.config.model_credits import Credits
 from gatekeeper.credits.burn_report import Report
 from gatekeeper.credits.burn_terms import Schedule, Seam, Terms, ignore
 from gatekeeper.credits.burner import Burner

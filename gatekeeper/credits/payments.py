@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, Literal
 
 from gatekeeper.auth.interfaces import Subscription
-from gatekeeper.config.model import ServiceCredits
+from gatekeeper.config.model_selling import ServiceCredits
 from gatekeeper.credits.accounts import Accounts, OutageError, UnreadableError
 from gatekeeper.credits.admission import STALE, Caller, Ending, Hold, Limit, Stale
 from gatekeeper.credits.price_book import PriceBook

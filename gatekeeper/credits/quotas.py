@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from math import ceil
 from typing import Final
 
-from gatekeeper.config.model import Quota
+from gatekeeper.config.model_selling import Quota
 from gatekeeper.credits.accounts import Accounts, UnreadableError
 from gatekeeper.credits.admission import STALE, Caller, Ending, Hold, Limit, Stale
 from gatekeeper.credits.periods import period_of

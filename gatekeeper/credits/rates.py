@@ -12,7 +12,7 @@ from functools import lru_cache
 from math import ceil
 from typing import Final
 
-from gatekeeper.config.model import Rate
+from gatekeeper.config.model_selling import Rate
 from gatekeeper.credits.admission import Caller, Ending, Hold, Limit
 from gatekeeper.credits.buckets import BucketMemory, Buckets
 from gatekeeper.credits.ratelimit_fields import Policy

@@ -9,7 +9,10 @@ from twisted.internet.interfaces import IReactorTime
 
 from gatekeeper.auth.http_client import HttpClient
 from gatekeeper.auth.metadata import MAX_DOCUMENT
-from gatekeeper.config.model import Credits, Listener, Service, ServiceCredits
+from gatekeeper.config.model_credits import Credits
+from gatekeeper.config.model_listeners import Listener
+from gatekeeper.config.model_selling import ServiceCredits
+from gatekeeper.config.model_services import Service
 from gatekeeper.credits.accounts import Accounts
 from gatekeeper.credits.admission import Admission, Limit
 from gatekeeper.credits.balances import Balances

@@ -10,7 +10,8 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final
 
-from gatekeeper.config.model import Listener, Service
+from gatekeeper.config.model_listeners import Listener
+from gatekeeper.config.model_services import Service
 from gatekeeper.errors import ConfigurationError, Problem, Refusal
 from gatekeeper.golem.definitions import (
     Certificate,

@@ -15,7 +15,7 @@ from gatekeeper.auth.chain import Chain
 from gatekeeper.auth.interfaces import IChecker
 from gatekeeper.auth.registry import make_chain
 from gatekeeper.auth.revoked import Revoked
-from gatekeeper.config.model import Listener
+from gatekeeper.config.model_listeners import Listener
 from gatekeeper.config.values import parse_network
 from gatekeeper.management.nevermined_dialect import REQUESTED_URL, NeverminedDialect
 from gatekeeper.management.oauth_dialect import OAuthDialect

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from twisted.logger import Logger
 
-from gatekeeper.config.model import TLS
+from gatekeeper.config.model_listeners import TLS
 from gatekeeper.errors import ConfigurationError, Problem
 from gatekeeper.net.certificates import CertificateFiles, Loaded, Signature, file_signature
 from gatekeeper.net.client_ca import ClientAuthorities

@@ -18,16 +18,16 @@ from socket import socket
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, ensureDeferred
-from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from gatekeeper.auth.token_cache import TokenCacheError
 from gatekeeper.core import Core
 from gatekeeper.draining import cut_all, drain, wind_down
-from gatekeeper.errors import ConfigurationError, StoreError
+from gatekeeper.errors import ConfigurationError
 from gatekeeper.net.inherited import Inherited
 from gatekeeper.net.tls import ignore_malformed_server_names
+from gatekeeper.process.beginning import Rounds, read_state
 from gatekeeper.process.desk import Desk
 from gatekeeper.process.link import Link
 from gatekeeper.process.messages import Orders
@@ -35,12 +35,10 @@ from gatekeeper.process.reactor import install_reactor, loop_of, settle_memory
 from gatekeeper.process.sockets import Handed, handed
 from gatekeeper.process.to_supervisor import ToSupervisor
 from gatekeeper.process.worker_log import log_over
+from gatekeeper.store.opening import open_store
 
 log = Logger()
 
-_STORE_RETRY: Final = 5.0  # seconds
-_STATE_WITHIN: Final = 2.0  # seconds that listeners wait for it
-_FILES_CHECKED: Final = 1.0  # seconds between two looks at key files and certificates
 _LAST: Final = 10.0  # seconds that the end may take where the supervisor is gone
 
 
@@ -55,7 +53,7 @@ class Worker:
         self._lock = told.lock
         self._buckets = told.buckets
         self._core: Core | None = None
-        self._loops: list[LoopingCall] = []
+        self._rounds = Rounds(reactor)
         self._ending = False
         self._stop_within: float | None = None
         self.status = 0
@@ -97,19 +95,13 @@ class Worker:
     async def _open_doors(self, core: Core) -> None:
         if core.recording is not None:
             core.recording.start()
-        ensureDeferred(self._open_store(core)).addErrback(self._give_up)
-        for function, interval in (
-            (core.sweep, core.plane.sweep.interval),
-            (core.check_files, _FILES_CHECKED),
-        ):
-            looping = LoopingCall(function)
-            looping.clock = self._reactor
-            looping.start(interval, now=False)
-            self._loops.append(looping)
+        opening = open_store(core.store, self._reactor, lambda: self._ending)
+        ensureDeferred(opening).addErrback(self._give_up)
+        self._rounds.start(core)
         for zone in core.checkers.zones.values():
             await zone.start()
         configured = list(core.listening.listeners)
-        await self._read_state(core)
+        await read_state(core, self._reactor)
         for listener in configured:
             if self._ending:
                 return
@@ -117,28 +109,6 @@ class Worker:
         settle_memory()
         self._inherited.close()
         self.link.tell("ready")
-
-    async def _open_store(self, core: Core) -> None:
-        while not self._ending:
-            try:
-                await core.store.open()
-            except StoreError as error:
-                log.error("The store cannot be reached; trying again: {error}", error=error)
-                await deferLater(self._reactor, _STORE_RETRY)
-            else:
-                return
-
-    async def _read_state(self, core: Core) -> None:
-        """Read what operators have made; if that takes long, go on without it meanwhile."""
-        waiter: Deferred[None] = Deferred()
-
-        def read(_: None) -> None:
-            if not waiter.called:
-                waiter.callback(None)
-
-        core.state.start().addCallback(read)
-        waiter.addTimeout(_STATE_WITHIN, self._reactor).addErrback(lambda _: None)
-        await waiter
 
     def _take_socket(self, listening: socket, bind: str) -> None:
         self._inherited.add(bind, listening)
@@ -200,9 +170,7 @@ class Worker:
         if core.recording is not None:
             await core.recording.stop()
         await core.store.close()
-        for looping in self._loops:
-            if looping.running:
-                looping.stop()
+        self._rounds.stop()
         await core.close()
         self._exit(0)
 

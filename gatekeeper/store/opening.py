@@ -1,14 +1,21 @@
-"""From ``[store]`` to a store."""
+"""From ``[store]`` to a store, and to one that is open."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
 from gatekeeper.config.model import Store
-from gatekeeper.errors import ConfigurationError, Problem
+from gatekeeper.errors import ConfigurationError, Problem, StoreError
 from gatekeeper.store.interface import IStore
 
+log = Logger()
+
+_RETRY: Final = 5.0  # seconds
 _SQLITE: Final = "sqlite:///"
 
 
@@ -34,3 +41,19 @@ def make_store(settings: Store, reactor: Any = None, *, create: bool = True) -> 
         message = "PostgreSQL needs more packages: pip install gatekeeper[postgres]"
         raise ConfigurationError([Problem("store.url", message)]) from None
     return PostgresStore(settings.url, settings.statement_timeout, reactor)
+
+
+async def open_store(store: IStore, reactor: Any, given_up: Callable[[], bool]) -> bool:
+    """Open it, tried again until it is there; false: it was ``given_up`` before.
+
+    :raises ConfigurationError: it can be reached, but not used.
+    """
+    while not given_up():
+        try:
+            await store.open()
+        except StoreError as error:
+            log.error("The store cannot be reached; trying again: {error}", error=error)
+            await deferLater(reactor, _RETRY)
+        else:
+            return True
+    return False

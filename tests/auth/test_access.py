@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekeeper.auth.access import AccessRules
-from gatekeeper.config.model import AccessRule
+from gatekeeper.config.model_services import AccessRule
 
 NOBODY: frozenset[str] = frozenset()
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gatekeeper.auth.access import AccessRules
 from gatekeeper.auth.actions import ActionRules, make_access
 from gatekeeper.auth.keyfile import parse_keys
-from gatekeeper.config.model import Service
+from gatekeeper.config.model_services import Service
 from gatekeeper.errors import ConfigurationError
 from tests.auth.support import KEY, Logged
 

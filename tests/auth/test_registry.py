@@ -23,8 +23,9 @@ from gatekeeper.auth.registry import (
     reload_checkers,
 )
 from gatekeeper.auth.secret import SecretChecker
+from gatekeeper.config.fields import Section
 from gatekeeper.config.loading import load
-from gatekeeper.config.model import Section, Settings
+from gatekeeper.config.model import Settings
 from gatekeeper.errors import ConfigurationError
 from gatekeeper.plugins import checkers as builtin
 from tests.auth.support import ALICE, KEYS, NOW, credentials, token

@@ -9,7 +9,8 @@ from typing import Protocol
 from pydantic import Field, field_validator
 
 from gatekeeper.config.checkers import CheckerTypes
-from gatekeeper.config.model import Section, Settings
+from gatekeeper.config.fields import Section
+from gatekeeper.config.model import Settings
 from gatekeeper.errors import ConfigurationError, Problem
 
 

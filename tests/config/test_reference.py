@@ -7,7 +7,7 @@ import pytest
 from pydantic import Field, SecretStr
 
 from gatekeeper.auth.registry import checker_types
-from gatekeeper.config.model import Section
+from gatekeeper.config.fields import Section
 from gatekeeper.config.reference import render
 from tests.config.minimal import CHECKERS
 

@@ -15,11 +15,8 @@ from gatekeeper.auth.registry import checker_types
 from gatekeeper.config.annotations import item_of, keys_of, model_of
 from gatekeeper.config.loading import load
 from gatekeeper.config.model import (
-    Burner,
     Cache,
-    Credits,
     Limits,
-    Listener,
     Log,
     Management,
     Pool,
@@ -28,6 +25,8 @@ from gatekeeper.config.model import (
     Timeouts,
     Usage,
 )
+from gatekeeper.config.model_credits import Burner, Credits
+from gatekeeper.config.model_listeners import Listener
 from gatekeeper.net.listeners import BACKLOG
 
 ETC = Path(__file__).parents[2] / "etc"

@@ -10,7 +10,8 @@ import pytest
 
 from gatekeeper.auth.registry import checker_types
 from gatekeeper.config.checkers import CheckerTable
-from gatekeeper.config.model import Section, Settings
+from gatekeeper.config.fields import Section
+from gatekeeper.config.model import Settings
 from gatekeeper.store.state import StoredService
 from gatekeeper.stored_services import Planner
 from tests.config.minimal import Configure, Problems

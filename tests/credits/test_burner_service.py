@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from gatekeeper.config.model import Burner, Credits
+from gatekeeper.config.model_credits import Burner, Credits
 from gatekeeper.credits.burner_service import BurnerService, key_of, schedule_of, terms_of
 from gatekeeper.credits.fees import FeeBounds
 from gatekeeper.credits.ledger import Policy

@@ -10,7 +10,8 @@ from pathlib import Path
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IReactorTime
 
-from gatekeeper.config.model import Quota, Rate, Store
+from gatekeeper.config.model import Store
+from gatekeeper.config.model_selling import Quota, Rate
 from gatekeeper.credits.accounts import Accounts
 from gatekeeper.credits.admission import Admission, Admitted, Caller
 from gatekeeper.credits.balances import Balances

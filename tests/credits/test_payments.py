@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from gatekeeper.auth.interfaces import Subscription
-from gatekeeper.config.model import ServiceCredits
+from gatekeeper.config.model_selling import ServiceCredits
 from gatekeeper.credits.accounts import Accounts
 from gatekeeper.credits.admission import Admission, Admitted, Caller, Limit
 from gatekeeper.credits.balances import Balances

@@ -14,7 +14,8 @@ from twisted.internet.task import Clock
 
 from gatekeeper.auth.http_client import HttpClient
 from gatekeeper.auth.interfaces import Subscription
-from gatekeeper.config.model import ServiceCredits, Store
+from gatekeeper.config.model import Store
+from gatekeeper.config.model_selling import ServiceCredits
 from gatekeeper.credits.accounts import Accounts
 from gatekeeper.credits.admission import Admission, Admitted, Caller, Limit
 from gatekeeper.credits.balances import Balances

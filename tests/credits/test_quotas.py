@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from gatekeeper.config.model import Quota
+from gatekeeper.config.model_selling import Quota
 from gatekeeper.credits.accounts import Accounts
 from gatekeeper.credits.admission import STALE, Admission, Admitted, Caller, Ending
 from gatekeeper.credits.balances import Balances

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatekeeper.config.model import Rate
+from gatekeeper.config.model_selling import Rate
 from gatekeeper.credits.ratelimit_fields import CONTENT_BYTES, Policy
 
 #: One member of such a list, as far as it is needed here (RFC 9651, 3.1.2 and 3.3).

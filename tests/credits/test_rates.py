@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatekeeper.config.model import Rate
+from gatekeeper.config.model_selling import Rate
 from gatekeeper.credits.admission import STALE, Admission, Admitted, Caller, Hold, Limit, Stale
 from gatekeeper.credits.buckets import BucketMemory
 from gatekeeper.credits.rates import RateLimit, network_of

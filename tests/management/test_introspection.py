@@ -37,7 +37,7 @@ from gatekeeper.auth.null import NullChecker
 from gatekeeper.auth.secret import SecretChecker
 from gatekeeper.auth.token_claims import Lifetime
 from gatekeeper.auth.url_patterns import Backend, OriginUrl
-from gatekeeper.config.model import Listener
+from gatekeeper.config.model_listeners import Listener
 from gatekeeper.config.values import parse_network
 from gatekeeper.management.introspection import Introspection
 from gatekeeper.management.introspection_service import (

@@ -7,7 +7,8 @@ from pydantic import BaseModel, SecretStr
 
 from gatekeeper.auth.registry import checker_types
 from gatekeeper.config.checkers import CheckerTable
-from gatekeeper.config.model import Listener, Store
+from gatekeeper.config.model import Store
+from gatekeeper.config.model_listeners import Listener
 from gatekeeper.management.redaction import redact, redact_checker
 
 MODELS = checker_types().models

@@ -17,7 +17,7 @@ from gatekeeper.auth.chain import Chain
 from gatekeeper.auth.interfaces import ABSTAIN, Credentials, Deny, IChecker, Unavailable
 from gatekeeper.auth.registry import make_chain
 from gatekeeper.auth.token_cache import ITokenCache, MemoryTokenCache
-from gatekeeper.config.model import Service
+from gatekeeper.config.model_services import Service
 from gatekeeper.metrics.registry import make_registry, register_traffic
 from gatekeeper.metrics.traffic import AuthCollector
 from gatekeeper.net.listeners import Listener

@@ -9,7 +9,7 @@ import pytest
 from twisted.logger import LogLevel, capturedLogs
 
 from gatekeeper.auth.client_certificate import read_place
-from gatekeeper.config.model import TLS, Certificate
+from gatekeeper.config.model_listeners import TLS, Certificate
 from gatekeeper.errors import ConfigurationError
 from gatekeeper.net.client_ca import ClientAuthorities
 from gatekeeper.net.tls import ServerTLS

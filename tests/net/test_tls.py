@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from twisted.logger import LogLevel, capturedLogs
 
-from gatekeeper.config.model import TLS, Certificate
+from gatekeeper.config.model_listeners import TLS, Certificate
 from gatekeeper.errors import ConfigurationError
 from gatekeeper.net import tls
 from gatekeeper.net.selfsigned import LIFETIME, ensure_self_signed

@@ -12,7 +12,7 @@ from typing import Final
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from gatekeeper.config.model import Credits
+from gatekeeper.config.model_credits import Credits
 from gatekeeper.credits.accounts import Accounts
 from gatekeeper.credits.leasing import LOOK
 from gatekeeper.credits.reservations import Reservation

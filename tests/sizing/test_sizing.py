@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from gatekeeper.config.model import Credits, Usage
+from gatekeeper.config.model import Usage
+from gatekeeper.config.model_credits import Credits
 from gatekeeper.usage.journal import SEGMENT_RECORDS
 from tests.documents import TEXTS
 from tests.servers import PostgresServer, running_postgres

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import Field
 
-from gatekeeper.config.model import Service
+from gatekeeper.config.model_services import Service
 from gatekeeper.errors import Problem, Refusal
 from gatekeeper.golem.definitions import read_definition
 from gatekeeper.golem.expansion import service_table

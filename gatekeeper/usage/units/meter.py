@@ -15,7 +15,7 @@ from gatekeeper.usage.units.traffic import FORMULAS, TrafficMeter
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatekeeper.config.model import Meter
+    from gatekeeper.config.model_selling import Meter
 
 
 def make_unit_meter(settings: Meter | None) -> UnitMeter | None:

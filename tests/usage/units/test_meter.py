@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gatekeeper.config.model import Meter
+from gatekeeper.config.model_selling import Meter
 from gatekeeper.usage.units.interface import Measured, UnitMeter
 from gatekeeper.usage.units.meter import make_unit_meter
 
