@@ -22,6 +22,7 @@ from gatekeeper.errors import JournalError, Refusal
 from gatekeeper.routing import Route
 from gatekeeper.usage.meter import Meter
 from gatekeeper.usage.records import Spent, UsageRecord
+from gatekeeper.usage.undelivered import Undelivered
 from tests.memory import Peer
 from tests.world import CLIENT, GUARDED, World, worlds
 
@@ -244,8 +245,9 @@ def test_what_cannot_be_written_down_was_not_spent(world: World, till: Till) -> 
     class Broken:
         full = False
         fsync = "none"
+        undelivered = Undelivered()
 
-        def append(self, records: Sequence[UsageRecord]) -> None:
+        def append(self, records: Sequence[UsageRecord], held: Sequence[object]) -> int:
             raise JournalError("full")
 
         def sync(self) -> Deferred[None]:

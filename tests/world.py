@@ -32,6 +32,7 @@ from gatekeeper.plane import Plane
 from gatekeeper.usage.accesslog import AccessEntry, AccessLog
 from gatekeeper.usage.meter import Meter
 from gatekeeper.usage.records import UsageRecord
+from gatekeeper.usage.undelivered import Undelivered
 from tests.memory import ManualLoop, Peer, Server
 
 NOW = 784111777.0
@@ -82,9 +83,11 @@ class RecordingJournal:
     def __init__(self) -> None:
         self.full = False
         self.records: list[UsageRecord] = []
+        self.undelivered = Undelivered()
 
-    def append(self, records: Sequence[UsageRecord]) -> None:
+    def append(self, records: Sequence[UsageRecord], held: Sequence[object]) -> int:
         self.records += records
+        return self.undelivered.begin(1, 0, held)
 
     def sync(self) -> Deferred[None]:
         return succeed(None)

@@ -403,19 +403,28 @@ class ClientConnection:
             self.transport.send(data)
         self._response_done()
 
-    def release(self) -> None:
+    def release(self, number: int) -> None:
         """The usage record is in the journal: send what was held."""
         data, self._held = self._held, b""
-        if self._state is not CLOSED:
-            if data:
-                self.transport.send(data)
-            self._response_done()
+        meter = self._plane.meter
+        assert meter is not None
+        if data and self._state is not CLOSED:
+            meter.send(number, self.transport, data)
+        else:
+            meter.settle(number)
+        self._response_done()
+
+    def _send_end(self) -> None:
+        data, self._held = self._held, b""
+        if data and self._state is not CLOSED:
+            self.transport.send(data)
+        self._response_done()
 
     def withhold(self) -> None:
         """The usage record cannot be written down, so nobody may have the whole response."""
         exchange = self._exchange
         if exchange is None or exchange.request.route.admits_unmetered:
-            self.release()
+            self._send_end()
             return
         self._held = b""
         if self._state is CLOSED:

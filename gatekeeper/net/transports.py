@@ -64,6 +64,7 @@ class LoopTransport:
     """
 
     __slots__ = (
+        "_descriptor",
         "_loop_protocol",
         "_loop_transport",
         "abortConnection",
@@ -81,7 +82,8 @@ class LoopTransport:
         self._loop_transport = transport
         self._loop_protocol = protocol
         self.write = transport.write
-        self.send = _sender(transport)
+        self._descriptor = _descriptor(transport)
+        self.send = _sender(transport, self._descriptor)
         self.writeSequence = transport.writelines
         self.loseConnection = transport.close  # what was written is sent first
         self.abortConnection = transport.abort
@@ -150,6 +152,17 @@ class LoopTransport:
         return self._loop_transport.can_write_eof()
 
     @property
+    def descriptor(self) -> int:
+        """The socket's, as long as the kernel has taken all that was written; -1: it has not.
+
+        Always -1 where it is not for us to write to: what is sent goes through TLS.
+        """
+        transport = self._loop_transport
+        if transport.is_closing() or transport.get_write_buffer_size():
+            return -1
+        return self._descriptor
+
+    @property
     def buffered(self) -> int:
         """Bytes written that the kernel has not taken yet."""
         return self._loop_transport.get_write_buffer_size()
@@ -208,14 +221,21 @@ class LoopProtocol(asyncio.Protocol):
                 transport.producer.resumeProducing()
 
 
-def _sender(transport: asyncio.Transport) -> Callable[[bytes], object]:
+def _descriptor(transport: asyncio.Transport) -> int:
+    """The socket's, if what is written to the transport goes there as it is; else -1."""
+    connection = transport.get_extra_info("socket")
+    if connection is None or transport.get_extra_info("sslcontext") is not None:
+        return -1
+    number: int = connection.fileno()
+    return number
+
+
+def _sender(transport: asyncio.Transport, descriptor: int) -> Callable[[bytes], object]:
     """Return :attr:`LoopTransport.send` for a transport of the loop's."""
     write, is_closing = transport.write, transport.is_closing
     buffered = transport.get_write_buffer_size
-    connection = transport.get_extra_info("socket")
-    if connection is None or transport.get_extra_info("sslcontext") is not None:
+    if descriptor < 0:
         return write
-    descriptor = connection.fileno()
 
     def send(data: bytes) -> None:
         # It is open as long as the transport is not closing: only then its number is nobody else's.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from twisted.internet.defer import Deferred, DeferredLock, succeed
@@ -19,7 +19,7 @@ from gatekeeper.usage.journal import Journal
 from gatekeeper.usage.journal_directory import Ending, reason
 from gatekeeper.usage.records import Account, Batch, Counted, CounterKey, UsageRecord
 from gatekeeper.usage.segment_file import Segment
-from gatekeeper.usage.segments import BLOCK_RECORDS, Key, Scan, decode_block
+from gatekeeper.usage.segments import BLOCK_RECORDS, Block, Key, Scan, decode_blocks
 
 log = Logger()
 
@@ -228,6 +228,10 @@ class Flusher:
         :raises JournalError: it cannot be read now.
         """
         await deferLater(self._clock, 0)
+        if segment.sums is not None and not self._keep_records:
+            return Loaded(
+                segment, Batch(*segment.key, segment.sums.counters, (), segment.sums.spent), ""
+            )
         try:
             reading = await self._journal.read(segment)
         except OSError as error:
@@ -237,18 +241,14 @@ class Flusher:
             return Loaded(segment, Batch(*segment.key, {}), why)
         self._take()  # Nothing, unless an attempt before has ended in the middle.
         kept: list[UsageRecord] = []
-        understood = in_this_turn = 0
-        for block in reading.found.blocks:
-            if in_this_turn + block.records > SLICE:
-                await deferLater(self._clock, 0)
-                in_this_turn = 0
-            in_this_turn += block.records
-            records = decode_block(reading.data[block.start : block.end])
+        understood = 0
+        for blocks in _slices(reading.found.blocks):
+            records = decode_blocks(reading.data, blocks)
             understood += len(records)
             self._counters.add_all(records)
             if self._keep_records:
                 kept += records
-        await deferLater(self._clock, 0)  # What comes now takes as long as a slice.
+            await deferLater(self._clock, 0)
         counters, spent = self._take()
         batch = Batch(*segment.key, counters, tuple(kept), spent)
         return Loaded(segment, batch, _damage(reading.found, understood))
@@ -277,6 +277,18 @@ class Flusher:
             log.error("Usage does not get into the store; it is kept: {error}", error=error)
         else:
             log.failure("Usage does not get into the store; it is kept")
+
+
+def _slices(blocks: Sequence[Block]) -> Iterator[Sequence[Block]]:
+    """Blocks that have no more than :data:`SLICE` records together, unless it is a single one."""
+    begin = records = 0
+    for number, block in enumerate(blocks):
+        if records and records + block.records > SLICE:
+            yield blocks[begin:number]
+            begin, records = number, 0
+        records += block.records
+    if records:
+        yield blocks[begin:]
 
 
 def _damage(found: Scan, understood: int) -> str:

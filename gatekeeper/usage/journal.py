@@ -16,9 +16,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from gatekeeper.errors import ConfigurationError, JournalError, Problem
+from gatekeeper.usage.counters import Counters
 from gatekeeper.usage.journal_directory import (
     Ending,
     left_over,
+    notes_of,
     open_directory,
     probe,
     reason,
@@ -28,19 +30,29 @@ from gatekeeper.usage.journal_directory import (
 from gatekeeper.usage.lease_files import LeaseFiles
 from gatekeeper.usage.owners import Owner, Owners
 from gatekeeper.usage.records import UsageRecord
-from gatekeeper.usage.segment_file import Segment, SegmentFile, Write
-from gatekeeper.usage.segments import Key, Scan, encode_blocks, scan
+from gatekeeper.usage.segment_file import Allocate, Segment, SegmentFile, Sums
+from gatekeeper.usage.segments import HEAD, Key, Scan, encode_blocks, scan
 from gatekeeper.usage.syncing import InThread, Syncing
+from gatekeeper.usage.undelivered import Undelivered
 
 log = Logger()
 
 #: Records in one segment, and so in one batch. Writing a batch takes some milliseconds of our own
 #: time, in which no request is served: more batches, and requests in between, are better than a
-#: big one. What one turn of the loop brings is never divided.
+#: big one.
 SEGMENT_RECORDS: Final = 2_000
 
-#: A segment whose records are long ends earlier, at so many bytes.
-SEGMENT_BYTES: Final = 4 * 1024 * 1024
+#: Bytes that a segment has room for. It ends where the next records do not fit; for what is too
+#: long alone there is more.
+SEGMENT_ROOM: Final = 512 * 1024
+
+#: Counters that are kept of closed segments. Of further ones the file is read again, once the
+#: store takes them.
+_SUMS: Final = 50_000
+
+#: Turns of the loop whose responses wait for the disk with ``fsync = "always"``, as far as a kill
+#: is concerned; without that, one is over before the next one begins.
+_WAITING: Final = 64
 
 
 class Reading(NamedTuple):
@@ -61,11 +73,13 @@ class Journal:
 
     ``fsync`` is ``none``, ``interval`` or ``always``: but for ``none``, somebody has to call
     :meth:`sync`, which closes files, too. ``node`` is new for each process, so that sequence
-    numbers may begin at 1. ``now`` is the wall clock; ``write`` and ``force`` are ``os.write`` and
-    ``os.fsync``.
+    numbers may begin at 1. ``now`` is the wall clock; ``allocate`` and ``force`` are
+    ``os.posix_fallocate`` and ``os.fsync``. With ``counters`` what is appended is added up at once,
+    which is cheaper than to read it again later.
 
-    After a write that failed the journal is failing: it takes nothing more until
-    :meth:`try_again` finds that it can. One line in the log says that it began, one that it ended.
+    Where the disk has no room for another segment, or fails, the journal is failing: it takes
+    nothing more until :meth:`look_after` finds that it can. One line in the log says that it began,
+    one that it ended.
 
     Where another process moves what is written here into the store, it is told of each segment
     that is ready (``hand_over``), and tells when that is done (:meth:`done`). Nothing that anybody
@@ -84,10 +98,11 @@ class Journal:
         node: str | None = None,
         lock: int = -1,
         hand_over: Callable[[Segment], object] | None = None,
+        counters: Counters | None = None,
         segment_records: int = SEGMENT_RECORDS,
         in_thread: InThread = deferToThread,
         now: Callable[[], float] = time.time,
-        write: Write = os.write,
+        allocate: Allocate = os.posix_fallocate,
         force: Callable[[int], None] = os.fsync,
     ) -> None:
         self.fsync: Final = fsync
@@ -96,10 +111,12 @@ class Journal:
         self._size = size
         self._worker = worker
         self._hand_over = hand_over
+        self._counters = counters
+        self._summed = 0  # counters that closed segments have
         self._segment_records = segment_records
         self._in_thread = in_thread
         self._now = now
-        self._write = write
+        self._allocate = allocate
         self._force = force
         self.lock = open_directory(directory, lock)
         self._owners = _owners(directory, (self.node, worker))
@@ -125,6 +142,9 @@ class Journal:
         """Since when (seconds since the epoch) nothing can be written; ``None``: it can."""
         self.full = False
         """Whether nothing new may be admitted: it is failing, or has reached its size."""
+        self.undelivered: Final = Undelivered(
+            notes_of(directory, (self.node, worker)), _WAITING if fsync == "always" else 1
+        )
         if hand_over is None:
             self._take_over(left_over(directory, self._owners))
 
@@ -154,51 +174,73 @@ class Journal:
 
     # --- writing --------------------------------------------------------------------------
 
-    def append(self, records: Sequence[UsageRecord]) -> None:
+    def append(self, records: Sequence[UsageRecord], held: Sequence[object] | None = None) -> int:
         """Write records down, all or none.
 
         Once this returns, the end of the process cannot take them away, and once a :meth:`sync`
         after it has fired, that of the machine cannot.
 
+        With ``held``, see :meth:`.Undelivered.begin`, they count as those are sent: it returns what
+        that returns. They are at most :data:`.undelivered.GROUP` then.
+
         :raises JournalError: they are not taken.
         """
         count = len(records)
-        if self._problem:
-            self.refused += count
-            raise JournalError(self._problem)
         blocks = encode_blocks(records)
+        size = len(blocks)
+        number = -1
         try:
             file = self._file
-            if file is None:
-                file = self._file = self._new_file()
-            segment = file.segment
-            before = segment.size
+            if file is None or size > file.room or file.segment.records >= self._segment_records:
+                file = self._next_file(size)
+            if held is not None:
+                segment = file.segment
+                number = self.undelivered.begin(segment.key.sequence, segment.size, held)
             file.append(blocks, count)
         except OSError as error:
             self.refused += count
+            if number >= 0:
+                self.undelivered.end(number)
             raise self._failed(error) from error
+        except JournalError:
+            self.refused += count
+            raise
+        if self._counters is not None:
+            self._counters.add_all(records)
         self.appended += count
         self.records += count
-        self.bytes += segment.size - before
+        self.bytes += size
         if self.bytes >= self._size:
             self._measure()
-        if segment.records >= self._segment_records or segment.size >= SEGMENT_BYTES:
-            self.rotate()
+        return number
 
     def rotate(self) -> None:
         """Close the segment that is written to, if there is one: it waits for the store then."""
         file, self._file = self._file, None
         if file is None:
             return
-        if file.segment.records:
-            self.closed.append(file.segment)
-            self._syncing.retire(file)
-            if self._hand_over is not None:
-                self._hand_over(file.segment)
-        else:
+        file.end()
+        if not file.segment.records:
+            self.bytes -= file.segment.size
             file.remove()
+            return
+        self._sum_up(file.segment)
+        self.closed.append(file.segment)
+        self._syncing.retire(file)
+        if self._hand_over is not None:
+            self._hand_over(file.segment)
         if self.fsync == "none":
             self._syncing.close()
+
+    def _sum_up(self, segment: Segment) -> None:
+        """Keep what its records come to, as long as that is not too much."""
+        counters = self._counters
+        if counters is None:
+            return
+        sums = Sums(counters.take(), counters.take_spent())
+        if self._summed + len(sums.counters) <= _SUMS:
+            self._summed += len(sums.counters)
+            segment.sums = sums
 
     def sync(self) -> Deferred[None]:
         """Force to the disk what was appended before, in a thread.
@@ -218,15 +260,28 @@ class Journal:
         """Let go of files and directory. Segments may still be read and removed."""
         self.rotate()
         self._syncing.close()
+        self.undelivered.close()
         self._owners.close()
         if self.lock >= 0:
             os.close(self.lock)
             self.lock = -1
 
-    def _new_file(self) -> SegmentFile:
+    def _next_file(self, size: int) -> SegmentFile:
+        """Begin a segment that has room for so many bytes.
+
+        :raises OSError: it cannot be made.
+        :raises JournalError: the journal is failing.
+        """
+        if self._problem:
+            raise JournalError(self._problem)
+        self.rotate()
         self._sequence += 1
         key = Key(self.node, self._worker, self._sequence)
-        return SegmentFile(Segment(self._directory / key.file_name, key, self._now()), self._write)
+        segment = Segment(self._directory / key.file_name, key, self._now())
+        room = max(SEGMENT_ROOM, len(HEAD) + size)
+        self._file = SegmentFile(segment, room, self._allocate)
+        self.bytes += segment.size
+        return self._file
 
     def _measure(self) -> None:
         used = self.bytes + sum(self._aside.values())
@@ -313,7 +368,7 @@ class Journal:
         if self.failing_since is None:
             return succeed(None)
         force = None if self.fsync == "none" else self._force
-        return self._in_thread(lambda: probe(self._directory, self._write, force)).addCallbacks(
+        return self._in_thread(lambda: probe(self._directory, self._allocate, force)).addCallbacks(
             self._recovered, self._still_failing
         )
 
@@ -390,6 +445,8 @@ class Journal:
     def _forget(self, segment: Segment) -> None:
         self.closed.remove(segment)
         segment.gone = True
+        if segment.sums is not None:
+            self._summed -= len(segment.sums.counters)
         self.records -= segment.records
         self.bytes -= segment.size
         self._measure()

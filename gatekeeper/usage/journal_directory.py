@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from math import ceil
 from pathlib import Path
 from typing import Final, Literal, get_args
@@ -14,8 +15,9 @@ from twisted.logger import Logger
 
 from gatekeeper.errors import ConfigurationError, Problem
 from gatekeeper.usage.owners import Owner, Owners
-from gatekeeper.usage.segment_file import Segment, Write
-from gatekeeper.usage.segments import HEAD, Key, scan
+from gatekeeper.usage.segment_file import STEP, Allocate, Segment
+from gatekeeper.usage.segments import HEAD, Key, decode_blocks, encode_blocks, scan
+from gatekeeper.usage.undelivered import Lost, undelivered
 
 log = Logger()
 
@@ -24,15 +26,15 @@ log = Logger()
 Ending = Literal["damaged", "rejected"]
 
 _LOCK: Final = "lock"
+_NOTES: Final = ".undelivered"
 
 #: Seconds between two looks whether that is free.
 _LOOK: Final = 0.05
 
-#: Bytes that it must be possible to write before a journal that failed is trusted again.
-_PROBE: Final = 65_536
-
 #: A segment is a few hundred kilobytes. What is so long that it could not be read is none.
 _LONGEST: Final = 1 << 30
+
+_NOTES_NAME: Final = re.compile(rf"([0-9A-Za-z]{{1,64}})-([0-9]{{1,6}}){re.escape(_NOTES)}")
 
 
 def open_directory(directory: Path, inherited: int = -1) -> int:
@@ -104,14 +106,20 @@ def left_over(
     segments = []
     try:
         for path in directory.iterdir():
+            owner = _owner_of_notes(path.name)
+            if owner is not None and owner not in owners:
+                found.setdefault(owner, [])
             key = Key.of_file(path.name)
             if key is not None and key[:2] not in owners and key not in known:
                 found.setdefault(key[:2], []).append((path, key))
         for owner, files in found.items():
             if owners.claim(owner):
+                notes = notes_of(directory, owner)
+                lost = undelivered(notes)
                 # Looked for again: he may have ended, and cleared away, since we looked.
-                left = (_left_over(path, key) for path, key in files if path.exists())
+                left = (_left_over(path, key, lost) for path, key in files if path.exists())
                 segments += [segment for segment in left if segment is not None]
+                notes.unlink(missing_ok=True)
     except OSError as error:
         raise unusable(directory, error) from error
     return sorted(segments, key=lambda segment: (segment.since, segment.key))
@@ -126,17 +134,23 @@ def set_aside(directory: Path) -> dict[Path, int]:
     }
 
 
-def probe(directory: Path, write: Write, force: Callable[[int], None] | None) -> None:
-    """See whether the directory can be written to, and with ``force`` its disk; may take long.
+def notes_of(directory: Path, owner: Owner) -> Path:
+    """Where an owner notes what it is about to deliver (:class:`.undelivered.Undelivered`)."""
+    return directory / f"{owner[0]}-{owner[1]}{_NOTES}"
 
-    :raises OSError: it cannot.
+
+def probe(directory: Path, allocate: Allocate, force: Callable[[int], None] | None) -> None:
+    """See whether there is room, and with ``force`` whether the disk takes something.
+
+    It may take long.
+
+    :raises OSError: it has not.
     """
     path = directory / f"probe-{os.getpid()}"
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        left = _PROBE
-        while left > 0:
-            left -= write(fd, bytes(left))
+        allocate(fd, 0, STEP)
+        os.pwrite(fd, b"x", 0)
         if force is not None:
             force(fd)
     finally:
@@ -155,12 +169,18 @@ def reason(error: OSError) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _left_over(path: Path, key: Key) -> Segment | None:
+def _owner_of_notes(name: str) -> Owner | None:
+    found = _NOTES_NAME.fullmatch(name)
+    return None if found is None else (found[1], int(found[2]))
+
+
+def _left_over(path: Path, key: Key, lost: Sequence[Lost]) -> Segment | None:
     try:
         status = path.stat()
         data = path.read_bytes() if status.st_size <= _LONGEST else b""
-        if status.st_size <= _LONGEST and HEAD.startswith(data[: len(HEAD)]):
-            return _repaired(path, key, status.st_mtime, data)
+        begun = HEAD.startswith(data[: len(HEAD)].rstrip(b"\0"))
+        if status.st_size <= _LONGEST and begun:
+            return _repaired(path, key, status.st_mtime, data, lost)
         why = "it is not a segment of this version"
     except OSError as error:
         why = reason(error)
@@ -168,18 +188,52 @@ def _left_over(path: Path, key: Key) -> Segment | None:
     return None
 
 
-def _repaired(path: Path, key: Key, since: float, data: bytes) -> Segment | None:
+def _repaired(
+    path: Path, key: Key, since: float, data: bytes, lost: Sequence[Lost]
+) -> Segment | None:
+    of_it = {each.offset: each for each in lost if each.sequence == key.sequence}
+    if of_it:
+        data = _without(path, data, of_it)
     found = scan(data)
-    if found.torn:
+    if torn := data[found.end :].rstrip(b"\0"):
         log.warn(
             "{path}: the last {torn} bytes, of a write that was not finished, are cut off",
             path=path,
-            torn=found.torn,
+            torn=len(torn),
         )
-    size = len(data) - found.torn
-    if size <= len(HEAD):
+    if not found.blocks:
         path.unlink()
         return None
-    if found.torn:
-        os.truncate(path, size)
-    return Segment(path, key, since, found.records, size)
+    if found.end < len(data):
+        os.truncate(path, found.end)
+    return Segment(path, key, since, found.records, found.end)
+
+
+def _without(path: Path, data: bytes, lost: Mapping[int, Lost]) -> bytes:
+    """Take out of the segment ``path`` the records of responses that nobody has got.
+
+    ``lost`` is by the offset of their block. Returns what is left.
+    """
+    left, count, position = list[bytes](), 0, 0
+    for block in scan(data).blocks:
+        those = lost.get(block.header)
+        if those is None or those.records != block.records:  # else it was done before
+            continue
+        records = decode_blocks(data, [block])
+        kept = [record for number, record in enumerate(records) if number not in those.numbers]
+        left += data[position : block.header], encode_blocks(kept)
+        position = block.end
+        count += len(records) - len(kept)
+    if not count:
+        return data
+    data = b"".join((*left, data[position:]))
+    new = path.with_name(f"{path.name}.repaired")
+    new.touch(0o600)
+    new.write_bytes(data)
+    new.replace(path)
+    log.info(
+        "{path}: {count} responses had not gone out to their end: they do not count",
+        path=path,
+        count=count,
+    )
+    return data

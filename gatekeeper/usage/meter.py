@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import Final, Protocol, TypeAlias
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 
 from gatekeeper.errors import JournalError
 from gatekeeper.usage.records import Spent, UsageRecord
+from gatekeeper.usage.undelivered import GROUP, Undelivered
 
 log = Logger()
 
@@ -18,8 +19,8 @@ log = Logger()
 class Held(Protocol):
     """A response whose last bytes wait until its usage record is safe."""
 
-    def release(self) -> None:
-        """Send them."""
+    def release(self, number: int) -> None:
+        """Send them: with :meth:`Meter.send`, or after :meth:`Meter.settle`."""
 
     def withhold(self) -> None:
         """The record cannot be written down: the response must not arrive whole."""
@@ -36,8 +37,15 @@ class Appending(Protocol):
     def fsync(self) -> str:
         """``always``: responses wait for :meth:`sync`, too."""
 
-    def append(self, records: Sequence[UsageRecord]) -> None:
+    @property
+    def undelivered(self) -> Undelivered:
+        """Knows which responses are about to be sent."""
+
+    def append(self, records: Sequence[UsageRecord], held: Sequence[object]) -> int:
         """Write records down, all or none.
+
+        Returns the number by which ``undelivered`` knows the response to the first of them, each of
+        which is in ``held``, or ``None`` there; those of the others follow.
 
         :raises JournalError: they are not taken.
         """
@@ -49,13 +57,17 @@ class Appending(Protocol):
         """
 
 
+#: What waits for the end of this turn, or for the disk: for each record its response.
+_Held: TypeAlias = Sequence[Held | None]
+
+
 class Meter:
     """Writes usage records down once per turn of the event loop, and then lets responses end.
 
     ``call_soon`` schedules a call for the end of this turn or the beginning of the next one
     (``loop.call_soon``). Nothing is kept from one turn to another but, with ``fsync = "always"``,
     responses that wait for the disk. ``lost`` is told what records had spent that could not be
-    written down.
+    written down. ``send`` and ``settle`` are those of :class:`Undelivered`.
     """
 
     def __init__(
@@ -67,9 +79,13 @@ class Meter:
         self._lost = lost
         self._journal = journal
         self._call_soon = call_soon
-        self._commit = GroupCommit(journal.sync) if journal.fsync == "always" else None
+        self._undelivered = journal.undelivered
+        self.send: Final = self._undelivered.send
+        self.settle: Final = self._undelivered.settle
+        always = journal.fsync == "always"
+        self._commit = GroupCommit(journal.sync, self._release) if always else None
         self._records: list[UsageRecord] = []
-        self._held: list[Held] = []
+        self._held: list[Held | None] = []
 
     @property
     def full(self) -> bool:
@@ -81,22 +97,26 @@ class Meter:
         if not self._records:
             self._call_soon(self.drain)
         self._records.append(record)
+        self._held.append(None)
 
     def hold(self, held: Held) -> None:
-        """Release this when the record of this turn is safe; called right after :meth:`record`.
+        """Release this when the last record is safe: called right after :meth:`record`.
 
         Responses are released in the order in which they are held.
         """
-        self._held.append(held)
+        self._held[-1] = held
 
     def drain(self) -> None:
         """Write down what was collected. Called by the loop, and once before a stop."""
         records, held = self._records, self._held
-        if not records:
-            return
         self._records, self._held = [], []
+        while records:
+            self._write_down(records[:GROUP], held[:GROUP])
+            records, held = records[GROUP:], held[GROUP:]
+
+    def _write_down(self, records: Sequence[UsageRecord], held: _Held) -> None:
         try:
-            self._journal.append(records)
+            number = self._journal.append(records, held)
         except JournalError:  # It has said so in the log.
             self._give_up(records, held)
         except Exception:
@@ -104,11 +124,20 @@ class Meter:
             self._give_up(records, held)
         else:
             if self._commit is None:
-                release_all(held)
+                self._release(held, number)
             else:
-                self._commit.add(held)
+                self._commit.add(held, number)
 
-    def _give_up(self, records: Iterable[UsageRecord], held: Iterable[Held]) -> None:
+    def _release(self, held: _Held, number: int) -> None:
+        for place, each in enumerate(held, number):
+            if each is not None:
+                try:
+                    each.release(place)
+                except Exception:
+                    log.failure("A response could not be ended")
+        self._undelivered.end(number)
+
+    def _give_up(self, records: Iterable[UsageRecord], held: _Held) -> None:
         withhold_all(held)
         if self._lost is not None:
             for record in records:
@@ -118,57 +147,53 @@ class Meter:
 class GroupCommit:
     """Releases responses once the disk has what was appended before they came.
 
-    ``sync`` forces it there. While one call runs, responses gather for the next, however many turns
-    of the loop that takes: so the disk's latency bounds the delay and not the throughput.
+    ``sync`` forces it there; ``release`` is told what was held, and its first number, see
+    :class:`Meter`. While one call runs, responses gather for the next, however many turns of the
+    loop that takes: so the disk's latency bounds the delay and not the throughput.
     """
 
-    def __init__(self, sync: Callable[[], Deferred[None]]) -> None:
+    def __init__(
+        self, sync: Callable[[], Deferred[None]], release: Callable[[_Held, int], None]
+    ) -> None:
         self._sync = sync
-        self._held: list[Held] = []
-        self._running = self._again = False
+        self._release = release
+        self._waiting: list[tuple[_Held, int]] = []
+        self._running = False
 
-    def add(self, held: Iterable[Held]) -> None:
+    def add(self, held: _Held, number: int) -> None:
         """Release these after a sync that begins now or later."""
-        self._held += held
-        if self._running:
-            self._again = True
-        else:
+        self._waiting.append((held, number))
+        if not self._running:
             self._begin()
 
     def _begin(self) -> None:
-        held, self._held = self._held, []
-        self._running, self._again = True, False
-        self._sync().addCallbacks(self._done, self._failed, (held,), errbackArgs=(held,))
+        groups, self._waiting = self._waiting, []
+        self._running = True
+        self._sync().addCallbacks(self._done, self._failed, (groups,), errbackArgs=(groups,))
 
-    def _done(self, _: None, held: list[Held]) -> None:
-        release_all(held)
+    def _done(self, _: None, groups: list[tuple[_Held, int]]) -> None:
+        for held, number in groups:
+            self._release(held, number)
         self._running = False
-        if self._again:
+        if self._waiting:
             self._begin()
 
-    def _failed(self, failure: Failure, held: list[Held]) -> None:
+    def _failed(self, failure: Failure, groups: list[tuple[_Held, int]]) -> None:
         if not failure.check(JournalError):
             log.failure("Usage could not be forced to the disk", failure)
         # What came meanwhile went into the same files, of which nothing is certain now.
-        later, self._held = self._held, []
+        groups, self._waiting = groups + self._waiting, []
         self._running = False
-        withhold_all(held)
-        withhold_all(later)
+        for held, number in groups:
+            withhold_all(held)
+            self._release((), number)
 
 
-def release_all(held: Iterable[Held]) -> None:
-    """Release each, whatever one of them does."""
-    for each in held:
-        try:
-            each.release()
-        except Exception:
-            log.failure("A response could not be ended")
-
-
-def withhold_all(held: Iterable[Held]) -> None:
+def withhold_all(held: Iterable[Held | None]) -> None:
     """Withhold each, whatever one of them does."""
     for each in held:
-        try:
-            each.withhold()
-        except Exception:
-            log.failure("A response could not be withheld")
+        if each is not None:
+            try:
+                each.withhold()
+            except Exception:
+                log.failure("A response could not be withheld")

@@ -91,6 +91,7 @@ class Recording:
             worker=worker,
             lock=lock,
             hand_over=receiver.take if receiver is not None else None,
+            counters=Counters(settings.max_paths) if receiver is None else None,
         )
         self.meter = Meter(self.journal, call_soon, accounts.lost if accounts else None)
         self._accounts = accounts

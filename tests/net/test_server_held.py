@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from gatekeeper.auth.interfaces import Deny
+from gatekeeper.net.transports import LoopTransport
 from gatekeeper.usage.meter import Held
 from gatekeeper.usage.records import UsageRecord
 from tests.memory import Message, Peer
@@ -26,6 +27,7 @@ class ManualMeter:
         self.full = False
         self.records: list[UsageRecord] = []
         self.held: list[Held] = []
+        self.settled: list[int] = []
 
     def record(self, record: UsageRecord) -> None:
         self.records.append(record)
@@ -36,7 +38,14 @@ class ManualMeter:
     def written(self) -> None:
         held, self.held = self.held, []
         for each in held:
-            each.release()
+            each.release(7)
+
+    def send(self, number: int, transport: LoopTransport, data: bytes) -> None:
+        self.settle(number)
+        transport.send(data)
+
+    def settle(self, number: int) -> None:
+        self.settled.append(number)
 
     def failed(self) -> None:
         held, self.held = self.held, []

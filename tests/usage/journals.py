@@ -44,9 +44,11 @@ def records_in(path: Path) -> list[UsageRecord]:
 
 
 def journal_files(directory: Path) -> list[str]:
-    """The names of all files but the locks."""
-    ours = ("lock", "owners")
-    return sorted(path.name for path in directory.iterdir() if path.name not in ours)
+    """The names of all files but the locks and the notes of those who run."""
+    ours = ("lock", "owners", "undelivered")
+    return sorted(
+        path.name for path in directory.iterdir() if path.name.rpartition(".")[2] not in ours
+    )
 
 
 @contextmanager

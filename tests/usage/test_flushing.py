@@ -259,7 +259,7 @@ class TestStoreAway:
     def test_no_small_segments_meanwhile(self, setup: Setup) -> None:
         """An outage of days must not leave a hundred thousand files."""
         setup.store.error = StoreError("away")
-        for _ in range(9):
+        for _ in range(10):
             setup.use()
             setup.intervals(20)
         assert [segment.records for segment in setup.journal.closed] == [1, 4, 4]

@@ -55,7 +55,7 @@ class Response:
     def __init__(self) -> None:
         self.fate = "held"
 
-    def release(self) -> None:
+    def release(self, number: int) -> None:
         self.fate = "released"
 
     def withhold(self) -> None:

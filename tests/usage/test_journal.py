@@ -13,8 +13,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gatekeeper.errors import JournalError
 from gatekeeper.usage import journal as journal_module
-from gatekeeper.usage.journal import Journal
+from gatekeeper.usage.journal import SEGMENT_ROOM, Journal
 from gatekeeper.usage.records import UsageRecord
+from gatekeeper.usage.segment_file import STEP
 from gatekeeper.usage.segments import HEAD, encode_blocks
 from tests.usage.journals import (
     NOW,
@@ -33,19 +34,19 @@ result_of = SynchronousTestCase().successResultOf
 
 
 class Disk:
-    """``os.write`` with faults: a script of how many bytes to take, or what to raise."""
+    """``os.posix_fallocate`` with faults: a script of what to raise, or ``None``."""
 
     def __init__(self) -> None:
-        self.script: list[int | OSError] = []
+        self.script: list[OSError | None] = []
         self.broken: OSError | None = None
         self.calls = 0
 
-    def write(self, fd: int, data: bytes) -> int:
+    def allocate(self, fd: int, offset: int, length: int) -> None:
         self.calls += 1
         step = self.script.pop(0) if self.script else self.broken
-        if isinstance(step, OSError):
+        if step is not None:
             raise step
-        return os.write(fd, data if step is None else data[:step])
+        os.posix_fallocate(fd, offset, length)
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def disk() -> Disk:
 
 @pytest.fixture
 def journal(tmp_path: Path, disk: Disk) -> Journal:
-    return make_journal(tmp_path / "journal", write=disk.write)
+    return make_journal(tmp_path / "journal", allocate=disk.allocate)
 
 
 @pytest.fixture
@@ -71,10 +72,9 @@ def ids(path: Path) -> list[str]:
 
 
 class TestAppending:
-    def test_one_write_for_each(self, journal: Journal, disk: Disk, some: Some) -> None:
+    def test_what_is_appended_is_in_the_segment(self, journal: Journal, some: Some) -> None:
         journal.append(some("a", "b"))
         journal.append(some("c"))
-        assert disk.calls == 2
         assert (journal.records, journal.appended, journal.refused) == (3, 3, 0)
         journal.rotate()
         (segment,) = journal.closed
@@ -96,7 +96,10 @@ class TestAppending:
         finally:
             os.umask(before)
         modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")}
-        assert modes == {"journal": 0o700, "lock": 0o600, "owners": 0o600, FIRST: 0o600}
+        assert modes == {
+            "journal": 0o700, "lock": 0o600, "owners": 0o600, "n-0.undelivered": 0o600,
+            FIRST: 0o600,
+        }  # fmt: skip
 
     def test_a_segment_ends_with_so_many_records(self, tmp_path: Path, some: Some) -> None:
         journal = make_journal(tmp_path, segment_records=3)
@@ -109,15 +112,46 @@ class TestAppending:
         journal = make_journal(tmp_path, segment_records=3)
         journal.append(some(*"ab"))
         journal.append(some(*"cdefg"))
+        journal.append(some("h"))
         assert [ids(segment.path) for segment in journal.closed] == [list("abcdefg")]
 
     def test_a_segment_ends_with_so_many_bytes(
         self, journal: Journal, some: Some, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(journal_module, "SEGMENT_BYTES", 2 * len(encode_blocks(some("a"))))
-        for each in "abcd":
+        block = len(encode_blocks(some("a")))
+        monkeypatch.setattr(journal_module, "SEGMENT_ROOM", len(HEAD) + 2 * block)
+        for each in "abcde":
             journal.append(some(each))
         assert [ids(segment.path) for segment in journal.closed] == [["a", "b"], ["c", "d"]]
+        assert [segment.path.stat().st_size for segment in journal.closed] == [
+            len(HEAD) + 2 * block
+        ] * 2
+
+    def test_what_is_too_long_for_a_segment_gets_one_of_its_own(
+        self, journal: Journal, record: UsageRecord
+    ) -> None:
+        long = record._replace(path="x" * 2 * SEGMENT_ROOM)
+        for each in (record, long, record):
+            journal.append([each])
+        journal.rotate()
+        assert [records_in(segment.path) for segment in journal.closed] == [
+            [record], [long], [record],
+        ]  # fmt: skip
+
+    def test_room_on_the_disk_comes_step_by_step(
+        self, journal: Journal, disk: Disk, some: Some
+    ) -> None:
+        block = len(encode_blocks(some("a")))
+        for _ in range(STEP // block):
+            journal.append(some("a"))
+        assert disk.calls == 1
+        journal.append(some("a"))
+        assert disk.calls == 2
+        (path,) = journal._directory.glob("*.journal")
+        assert path.stat().st_blocks * 512 == 2 * STEP
+        journal.rotate()
+        assert path.stat().st_blocks * 512 < 2 * STEP
+        assert path.stat().st_size == journal.closed[0].size
 
     def test_nothing_appended_no_segment(self, journal: Journal) -> None:
         journal.rotate()
@@ -208,16 +242,14 @@ ERRORS = [errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS, errno.EFBIG]
 
 class TestFailing:
     @pytest.mark.parametrize("number", ERRORS)
-    @pytest.mark.parametrize("taken", [None, 1, len(HEAD), 50])
     def test_all_or_nothing(
-        self, journal: Journal, disk: Disk, some: Some, number: int, taken: int | None
+        self, journal: Journal, disk: Disk, record: UsageRecord, some: Some, number: int
     ) -> None:
-        """An append that fails, at once or in the middle, leaves no trace."""
+        """An append that fails leaves no trace."""
         journal.append(some("a"))
-        error = OSError(number, os.strerror(number))
-        disk.script = [error] if taken is None else [taken, error]
+        disk.script = [OSError(number, os.strerror(number))]
         with pytest.raises(JournalError) as caught:
-            journal.append(some("b", "c"))
+            journal.append([*some("b"), record._replace(path="x" * STEP)])
         text = os.strerror(number)
         assert str(caught.value) == (
             f"state_dir: {journal._directory}: {text[0].lower()}{text[1:]}"
@@ -225,66 +257,20 @@ class TestFailing:
         assert (journal.full, journal.failing, journal.failing_since) == (True, True, NOW)
         assert (journal.records, journal.appended, journal.refused) == (1, 1, 2)
         (segment,) = journal.closed
-        assert segment.path.stat().st_size == segment.size
+        assert journal.bytes == segment.size == segment.path.stat().st_size
         assert ids(segment.path) == ["a"]
 
-    @pytest.mark.parametrize("taken", [None, 1, 50])
+    @pytest.mark.parametrize("steps", [0, 1])
     def test_no_empty_segment_is_left(
-        self, journal: Journal, disk: Disk, some: Some, taken: int | None
+        self, journal: Journal, disk: Disk, record: UsageRecord, steps: int
     ) -> None:
-        disk.script = [FULL] if taken is None else [taken, FULL]
+        """Whether there is no room for its beginning, or none for what it was made for."""
+        disk.script = [*[None] * steps, FULL]
         with pytest.raises(JournalError):
-            journal.append(some("a"))
+            journal.append([record._replace(path="x" * STEP)])
         assert not journal.closed
+        assert (journal.records, journal.bytes) == (0, 0)
         assert journal_files(journal._directory) == []
-
-    def test_a_write_of_nothing_is_a_full_disk(
-        self, journal: Journal, disk: Disk, some: Some
-    ) -> None:
-        disk.script = [5, 0]
-        with pytest.raises(JournalError, match="no space left on device"):
-            journal.append(some("a"))
-
-    def test_many_small_writes_are_one_append(
-        self, journal: Journal, disk: Disk, some: Some
-    ) -> None:
-        disk.script = [1, 2, 3]
-        journal.append(some("a"))
-        journal.rotate()
-        assert ids(journal.closed[0].path) == ["a"]
-
-    def test_what_cannot_be_undone_is_a_torn_tail(
-        self, journal: Journal, disk: Disk, some: Some, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def cannot(fd: int, size: int) -> None:
-            raise OSError(errno.EIO, "Input/output error")
-
-        journal.append(some("a"))
-        disk.script = [50, FULL]
-        monkeypatch.setattr(os, "ftruncate", cannot)
-        with pytest.raises(JournalError):
-            journal.append(some("b"))
-        (segment,) = journal.closed
-        assert segment.path.stat().st_size == segment.size + 50
-        assert result_of(journal.read(segment)).found[1:] == (0, 0)
-        journal.close()
-        with logged("journal_directory") as events:
-            (again,) = make_journal(journal._directory, node="m").closed
-        assert (again.size, again.records) == (segment.size, 1)
-        assert [event["torn"] for event in events] == [50]
-
-    def test_whole_block_that_was_not_acknowledged_does_not_count(
-        self, journal: Journal, disk: Disk, some: Some, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """The response was withheld, though the first of two blocks had got to the disk."""
-        monkeypatch.setattr("gatekeeper.usage.segments.BLOCK_RECORDS", 1)
-        monkeypatch.setattr(os, "ftruncate", _raise(OSError(errno.EIO, "Input/output error")))
-        journal.append(some("a"))
-        disk.script = [len(encode_blocks(some("b"))), FULL]
-        with pytest.raises(JournalError):
-            journal.append(some("b", "c"))
-        reading = result_of(journal.read(journal.closed[0]))
-        assert reading.found.records == 1
 
     def test_nothing_is_tried_while_it_fails(
         self, journal: Journal, disk: Disk, some: Some
@@ -303,6 +289,7 @@ class TestFailing:
         self, journal: Journal, disk: Disk, some: Some
     ) -> None:
         journal.append(some("a"))
+        journal.rotate()
         disk.broken = FULL
         with logged("journal") as events:
             with pytest.raises(JournalError):
@@ -319,17 +306,7 @@ class TestFailing:
         journal.append(some("c"))
         journal.rotate()
         assert [ids(segment.path) for segment in journal.closed] == [["a"], ["c"]]
-        assert journal_files(journal._directory) == [FIRST, SECOND]
-
-    def test_little_room_is_not_enough_to_begin_again(
-        self, journal: Journal, disk: Disk, some: Some
-    ) -> None:
-        disk.script = [FULL, 4096, FULL]
-        with pytest.raises(JournalError):
-            journal.append(some("a"))
-        result_of(journal.look_after())
-        assert journal.failing
-        assert journal_files(journal._directory) == []
+        assert len(journal_files(journal._directory)) == 2
 
     def test_why_it_fails_may_change(self, journal: Journal, disk: Disk, some: Some) -> None:
         disk.script = [FULL, OSError(errno.EROFS, "Read-only file system")]
@@ -341,8 +318,9 @@ class TestFailing:
 
     def test_full_and_failing(self, tmp_path: Path, disk: Disk, some: Some) -> None:
         """What ends the failing does not end its being full."""
-        journal = make_journal(tmp_path, size=1, write=disk.write)
+        journal = make_journal(tmp_path, size=1, allocate=disk.allocate)
         journal.append(some("a"))
+        journal.rotate()
         disk.script = [FULL]
         with pytest.raises(JournalError):
             journal.append(some("b"))
@@ -353,6 +331,7 @@ class TestFailing:
 
     def test_room_does_not_end_the_failing(self, journal: Journal, disk: Disk, some: Some) -> None:
         journal.append(some("a"))
+        journal.rotate()
         disk.script = [FULL]
         with pytest.raises(JournalError):
             journal.append(some("b"))
@@ -362,6 +341,7 @@ class TestFailing:
     def test_directory_that_has_gone(self, journal: Journal, some: Some) -> None:
         (journal._directory / "lock").unlink()
         (journal._directory / "owners").unlink()
+        (journal._directory / "n-0.undelivered").unlink()
         journal._directory.rmdir()
         with pytest.raises(JournalError, match="no such file or directory"):
             journal.append(some("a"))
@@ -412,6 +392,7 @@ class TestForcing:
     def test_what_the_store_has_need_not_be_forced(self, tmp_path: Path, some: Some) -> None:
         journal = self.journal(tmp_path, segment_records=1)
         journal.append(some("a"))
+        journal.rotate()
         journal.remove(journal.closed[0])
         result_of(journal.sync())
         assert self.forced == []

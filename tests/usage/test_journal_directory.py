@@ -34,7 +34,7 @@ def test_segments_of_earlier_processes_the_oldest_first(tmp_path: Path, block: b
     ]  # fmt: skip
     assert [segment.records for segment in journal.closed] == [4, 3, 2, 1]
     assert journal.records == 10
-    assert journal.bytes == sum(path.stat().st_size for path in tmp_path.iterdir())
+    assert journal.bytes == sum(path.stat().st_size for path in tmp_path.glob("*.journal"))
     assert journal.age == 3
     assert levels(events) == ["info"]
     assert events[0]["records"] == 10
@@ -65,7 +65,7 @@ def test_every_torn_tail_is_cut(tmp_path: Path, block: bytes) -> None:
         path.write_bytes(data[:cut])
         whole = max(0, cut - len(HEAD)) // len(block)
         good = len(HEAD) + whole * len(block)
-        torn = max(0, cut - good)
+        torn = len(data[good:cut].rstrip(b"\0"))
         with logged("journal_directory") as events:
             journal = make_journal(tmp_path)
         journal.close()
@@ -87,9 +87,7 @@ def test_damage_in_the_middle_is_left_for_the_flush(tmp_path: Path, block: bytes
     assert path.read_bytes() == data
 
 
-@pytest.mark.parametrize(
-    "content", [b"gkusage\x02" + b"future", b"#!/bin/sh\n", bytes(4096), b"GKUSAGE\x01"]
-)
+@pytest.mark.parametrize("content", [b"gkusage\x02" + b"future", b"#!/bin/sh\n", b"GKUSAGE\x01"])
 def test_what_is_not_ours_is_left_alone(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a-0-00000001.journal"
     path.write_bytes(content)

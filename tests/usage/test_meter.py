@@ -11,7 +11,29 @@ from twisted.python.failure import Failure
 from gatekeeper.errors import JournalError
 from gatekeeper.usage.meter import Meter
 from gatekeeper.usage.records import UsageRecord
+from gatekeeper.usage.undelivered import GROUP, Undelivered
 from tests.usage.journals import levels, logged
+
+
+class Notes(Undelivered):
+    """Each group has numbers of its own; knows which are open."""
+
+    def __init__(self) -> None:
+        self.open: dict[int, int] = {}
+        self.settled: list[int] = []
+        self.next = 1000
+
+    def begin(self, sequence: int, offset: int, held: Sequence[object]) -> int:
+        first, self.next = self.next, self.next + len(held)
+        self.open[first] = len(held)
+        return first
+
+    def end(self, first: int) -> None:
+        del self.open[first]
+
+    def settle(self, number: int) -> None:
+        assert any(first <= number < first + count for first, count in self.open.items())
+        self.settled.append(number)
 
 
 class FakeJournal:
@@ -24,11 +46,14 @@ class FakeJournal:
         self.error: Exception | None = None
         self.events: list[str] = []
         self.syncs: list[Deferred[None]] = []
+        self.undelivered = Notes()
 
-    def append(self, records: Sequence[UsageRecord]) -> None:
+    def append(self, records: Sequence[UsageRecord], held: Sequence[object]) -> int:
         self.events.append("append " + " ".join(record.id for record in records))
+        assert len(held) == len(records)
         if self.error is not None:
             raise self.error
+        return self.undelivered.begin(1, 0, held)
 
     def sync(self) -> Deferred[None]:
         self.events.append("sync")
@@ -37,19 +62,20 @@ class FakeJournal:
 
 
 class Response:
-    def __init__(self, name: str, events: list[str], error: Exception | None = None) -> None:
+    def __init__(self, name: str, setup: Setup, error: Exception | None = None) -> None:
         self.name = name
-        self.events = events
+        self.setup = setup
         self.error = error
 
-    def release(self) -> None:
+    def release(self, number: int) -> None:
+        self.setup.meter.settle(number)
         self._note("release")
 
     def withhold(self) -> None:
         self._note("withhold")
 
     def _note(self, what: str) -> None:
-        self.events.append(f"{what} {self.name}")
+        self.setup.events.append(f"{what} {self.name}")
         if self.error is not None:
             raise self.error
 
@@ -71,7 +97,7 @@ class Setup:
         """Exchanges that end with a response."""
         for each in ids:
             self.record(each)
-            self.meter.hold(Response(each, self.events, error))
+            self.meter.hold(Response(each, self, error))
 
     def turn(self) -> list[str]:
         """The end of a turn of the loop: what has happened since the last one."""
@@ -113,6 +139,25 @@ def test_one_append_for_each_turn_and_then_the_releases(setup: Setup) -> None:
     setup.end("d")
     assert setup.turn() == ["append d", "release d"]
     assert setup.turn() == []
+
+
+def test_each_response_has_the_number_of_its_record(setup: Setup) -> None:
+    setup.end("a")
+    setup.record("b")
+    setup.end("c")
+    setup.turn()
+    assert setup.journal.undelivered.settled == [1000, 1002]
+    assert setup.journal.undelivered.open == {}
+
+
+def test_many_are_written_down_in_groups(setup: Setup) -> None:
+    """What has been written down first is sent before more is."""
+    setup.end(*map(str, range(GROUP + 1)))
+    events = setup.turn()
+    assert [event.partition(" ")[0] for event in events] == [
+        "append", *["release"] * GROUP, "append", "release",
+    ]  # fmt: skip
+    assert setup.journal.undelivered.open == {}
 
 
 def test_draining_by_hand_before_the_turn_ends(setup: Setup) -> None:
@@ -167,12 +212,12 @@ def test_release_that_ends_the_next_exchange(setup: Setup) -> None:
     """A pipelined request may be answered within the release: that is for the next turn."""
 
     class Pipelining(Response):
-        def release(self) -> None:
-            super().release()
+        def release(self, number: int) -> None:
+            super().release(number)
             setup.end("next")
 
     setup.record("a")
-    setup.meter.hold(Pipelining("a", setup.events))
+    setup.meter.hold(Pipelining("a", setup))
     setup.end("b")
     assert setup.turn() == ["append a b", "release a", "release b"]
     assert setup.turn() == ["append next", "release next"]
@@ -189,11 +234,13 @@ class TestAlways:
         always.end("c")
         always.record("d")
         assert always.turn() == ["append c d"]
+        assert len(always.journal.undelivered.open) == 3
         always.journal.syncs[0].callback(None)
         assert always.happened() == ["release a", "sync"]
         always.journal.syncs[1].callback(None)
         assert always.happened() == ["release b", "release c"]
         assert len(always.journal.syncs) == 2, "nothing more to do"
+        assert always.journal.undelivered.open == {}
 
     def test_record_without_a_response_is_forced_too(self, always: Setup) -> None:
         always.record("a")
@@ -223,6 +270,7 @@ class TestAlways:
             always.journal.syncs[0].errback(Failure(error))
         assert always.happened() == ["withhold a", "withhold b"]
         assert len(events) == isinstance(error, ZeroDivisionError)
+        assert always.journal.undelivered.open == {}
         always.end("c")
         assert always.turn() == ["append c", "sync"]
         always.journal.syncs[1].callback(None)

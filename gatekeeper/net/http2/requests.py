@@ -235,10 +235,16 @@ class RequestStream(UnreadStream):
         if meter is not None and exchange is not None and exchange.metered:
             meter.hold(self)
         else:
-            self.release()
+            self._send_end()
 
-    def release(self) -> None:
+    def release(self, number: int) -> None:
         """The usage record is in the journal: send what was held."""
+        meter = self._connection.plane.meter
+        assert meter is not None
+        meter.settle(number)
+        self._send_end()
+
+    def _send_end(self) -> None:
         held, self._held = self._held, None
         self._exchange = None
         if self.closed or held is None:
@@ -258,7 +264,7 @@ class RequestStream(UnreadStream):
         """The usage record cannot be written down, so nobody may have the whole response."""
         exchange = self._exchange
         if exchange is None or exchange.request.route.admits_unmetered:
-            self.release()
+            self._send_end()
             return
         held, self._held = self._held, None
         if self.closed or held is None:
@@ -299,7 +305,7 @@ class RequestStream(UnreadStream):
         else:
             fields = grpc.only_trailers(grpc.UNAUTHENTICATED, message)
             self._held = ([(b":status", b"200"), *fields], b"", [])
-            self.release()
+            self._send_end()
 
     def become_tunnel(
         self, upstream: LoopTransport, answer: bytes, data: bytes, idle_timeout: float, end: OnEnd

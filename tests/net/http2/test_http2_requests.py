@@ -169,7 +169,7 @@ def test_the_last_byte_waits_for_the_usage_record(guarded: World) -> None:
     answer = client.answer(stream)
     assert (answer.status, answer.body, answer.ended) == (200, b"", False)
     assert guarded.record.bytes_out == 2
-    held.pop().release()
+    held.pop().release(1)
     guarded.loop.settle()
     answer = client.answer(stream)
     assert (answer.body, answer.ended) == (b"ok", True)
