@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gatekeeper.usage.accesslog import AccessEntry
 from gatekeeper.usage.records import Spent, UsageRecord
@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from gatekeeper.clientside import Visitor
     from gatekeeper.exchange import Exchange
     from gatekeeper.replies import Reply
+
+
+_METHODS: Final = {
+    name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT")
+}
 
 
 def usage_record(exchange: Exchange, start: float, duration: float, reason: str) -> UsageRecord:
@@ -29,29 +34,34 @@ def usage_record(exchange: Exchange, start: float, duration: float, reason: str)
         tunnel = exchange.tunnel is not None
         units, model = unit_meter.unread(bytes_in, bytes_out, duration, tunnel=tunnel)
     admitted, subscription = exchange.admitted, grant.subscription
+    method = exchange.head.method
     spent: tuple[Spent, ...] = ()
     if admitted is not None:
         status = exchange.upstream_status if exchange.tunnel is None else 200
         spent = admitted.settle(status, units)
-    return UsageRecord(
-        exchange.id.decode("ascii"),
-        start,
-        duration,
-        request.route.name,
-        grant.metered_user,
-        grant.key_id,
-        exchange.head.method.decode("ascii"),
-        request.label,
-        exchange.status,
-        exchange.upstream_status,
-        bytes_in,
-        bytes_out,
-        units,
-        reason,
-        model,
-        subscription.did if subscription is not None else "",
-        subscription.owner if subscription is not None else "",
-        spent,
+    # As UsageRecord(...) does it, without a call of Python's: this is for every request.
+    return tuple.__new__(
+        UsageRecord,
+        (
+            exchange.id.decode("ascii"),
+            start,
+            duration,
+            request.route.name,
+            grant.metered_user,
+            grant.key_id,
+            _METHODS.get(method) or method.decode("ascii"),
+            request.label,
+            exchange.status,
+            exchange.upstream_status,
+            bytes_in,
+            bytes_out,
+            units,
+            reason,
+            model,
+            subscription.did if subscription is not None else "",
+            subscription.owner if subscription is not None else "",
+            spent,
+        ),
     )
 
 

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-_IN_CI = "CI" in os.environ
+from tests.daemon import MEASURED
 
-#: How ``coverage`` tells a process that it is to be measured.
-_MEASURED = "COVERAGE_PROCESS_CONFIG"
+_IN_CI = "CI" in os.environ
 
 settings.register_profile(
     "gatekeeper",
@@ -29,7 +28,7 @@ def unmeasured() -> Iterator[None]:
 
     To be measured takes up to half of their time.
     """
-    told = os.environ.pop(_MEASURED, None)
+    told = os.environ.pop(MEASURED, None)
     yield
     if told is not None:
-        os.environ[_MEASURED] = told
+        os.environ[MEASURED] = told

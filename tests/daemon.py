@@ -22,6 +22,9 @@ from urllib.request import ProxyHandler, build_opener
 
 ROOT = Path(__file__).resolve().parents[1]
 
+#: How ``coverage`` tells a process that it is to be measured.
+MEASURED = "COVERAGE_PROCESS_CONFIG"
+
 #: Seconds that anything may take before a test gives up. Nothing waits so long when all is well.
 PATIENCE = 30.0
 
@@ -278,11 +281,12 @@ class Daemon:
     # --- what it keeps and uses -----------------------------------------------------------
 
     def usage(self, *options: str) -> list[dict[str, Any]]:
-        """What ``gatekeeper usage`` reports, of any store."""
+        """What ``gatekeeper usage`` reports, of any store. It is not measured: others do that."""
         command = [sys.executable, "-m", "gatekeeper", "usage", "--config", str(self.config_file)]
         reported = subprocess.run(
             [*command, *options],
             cwd=ROOT,
+            env={name: value for name, value in os.environ.items() if name != MEASURED},
             capture_output=True,
             check=True,
             timeout=PATIENCE,

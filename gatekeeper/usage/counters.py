@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection
+from operator import itemgetter
 from typing import Any, Final
 
 from gatekeeper.usage.records import (
@@ -31,6 +32,23 @@ MAX_MODELS: Final = 100
 
 #: Rows, models and users that are remembered, of all users together.
 MAX_ROWS: Final = 1_000_000
+
+
+#: Records that are kept before they are added up.
+_MANY: Final = 1_000
+
+
+def _field(*names: str) -> Callable[[UsageRecord], Any]:
+    """A function that returns these fields: it looks them up by number, which is faster."""
+    return itemgetter(*map(UsageRecord._fields.index, names))
+
+
+_KIND: Final = _field("service", "user", "path", "model", "status")
+_BYTES_IN: Final = _field("bytes_in")
+_BYTES_OUT: Final = _field("bytes_out")
+_UNITS: Final = _field("units")
+_DURATION: Final = _field("duration")
+_SPENT: Final = _field("spent")
 
 
 class _Known:
@@ -63,6 +81,10 @@ class Counters:
     def __init__(self, max_paths: int = 1000, max_rows: int = MAX_ROWS) -> None:
         self._max_paths = max_paths
         self._max_rows = max_rows
+        # Records of this hour that are not in the sums yet, by what they have in common: adding
+        # up many of a kind at a time costs a third.
+        self._alike: dict[tuple[Any, ...], list[UsageRecord]] = {}
+        self._count = 0
         # Lists, not Counted, since they are changed in place: bytes in and out, units, duration (a
         # float), then requests by the first digit of their status, 0 to 5.
         self._sums: dict[CounterKey, list[Any]] = {}
@@ -71,41 +93,52 @@ class Counters:
         self._remembered = 0  # rows, models and users
         self._hour = 0
 
-    def __len__(self) -> int:
-        """How many keys wait to be taken."""
-        return len(self._sums)
-
     def add(self, record: UsageRecord) -> None:
         """Add one record."""
         self.add_all((record,))
 
-    def add_all(self, records: Iterable[UsageRecord]) -> None:
-        """Add records. This runs for every request: about a microsecond each."""
-        sums = self._sums
-        hour = self._hour
-        for (
-            _, start, duration, service, user, _, _, path, status, _, bytes_in, bytes_out, units, _,
-            model, _, _, spent,
-        ) in records:  # fmt: skip
-            end = start + duration
-            if not hour - LATE <= end < hour + HOUR:
+    def add_all(self, records: Collection[UsageRecord]) -> None:
+        """Add records. This runs for every request: about half a microsecond each."""
+        alike = self._alike
+        earliest, over = float(self._hour - LATE), float(self._hour + HOUR)
+        for record in records:
+            end = record[1] + record[2]  # start and duration
+            if not earliest <= end < over:
+                self._add_up()
+                alike = self._alike
                 hour = self._turn_to(end)
-            key = (service, user, path, model, hour)
-            total = sums.get(key)
+                earliest, over = float(hour - LATE), float(hour + HOUR)
+            key = _KIND(record)
+            same = alike.get(key)
+            if same is None:
+                alike[key] = [record]
+            else:
+                same.append(record)
+        self._count += len(records)
+        if self._count >= _MANY:
+            self._add_up()
+
+    def _add_up(self) -> None:
+        alike, self._alike = self._alike, {}
+        self._count = 0
+        for (service, user, path, model, status), records in alike.items():
+            key = (service, user, path, model, self._hour)
+            total = self._sums.get(key)
             if total is None:
                 total = self._admit(key)
-            total[0] += bytes_in
-            total[1] += bytes_out
-            total[2] += units
-            total[3] += duration
-            total[4 + status // 100 if 0 <= status < 600 else 4] += 1
-            if spent:
+            total[0] += sum(map(_BYTES_IN, records))
+            total[1] += sum(map(_BYTES_OUT, records))
+            total[2] += sum(map(_UNITS, records))
+            total[3] += sum(map(_DURATION, records))
+            total[4 + status // 100 if 0 <= status < 600 else 4] += len(records)
+            for spent in filter(None, map(_SPENT, records)):
                 for source, name, holder, amount in spent:
                     account = Account(source, name, holder)
                     self._spent[account] = self._spent.get(account, 0) + amount
 
     def take(self) -> dict[CounterKey, Counted]:
         """Take out all counters, and forget them here."""
+        self._add_up()
         taken, self._sums = self._sums, {}
         return {
             key: Counted(sum(statuses), bytes_in, bytes_out, units, duration, *statuses[1:])
@@ -114,6 +147,7 @@ class Counters:
 
     def take_spent(self) -> dict[Account, int]:
         """Take out what was drawn from each account, and forget it here."""
+        self._add_up()
         taken, self._spent = self._spent, {}
         return taken
 

@@ -16,6 +16,8 @@ from tests.auth.test_api_key_legacy import SHELL_CLIENT, STANDARD_CLIENT, one_li
 from tests.daemon import Daemon, wait_until
 from tests.origin import Origin
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 CONFIGURATION = """
 state_dir = "state"
 management = { bind = "@management@" }

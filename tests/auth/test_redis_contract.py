@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pytest
-import uvloop
 from redis import Redis
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -25,7 +23,7 @@ from gatekeeper.auth.revocation_file import RevocationFile
 from gatekeeper.auth.token_entries import Entries
 from tests.auth.redis_nodes import said, until
 from tests.auth.redis_server import RedisServer, running_redis
-from tests.auth.token_cache_contract import Nodes, TokenCacheContract
+from tests.auth.token_cache_contract import Nodes, TokenCacheContractOnLoop
 
 T = TypeVar("T")
 
@@ -81,28 +79,7 @@ class Advance:
             redis.zincrby(keys.revoked, -seconds * 1000, str(key))
 
 
-def on_the_nodes_loop(test: Callable[..., Any]) -> Callable[..., None]:
-    def run(self: object, nodes: Nodes, runner: asyncio.Runner) -> None:
-        async def main() -> None:
-            await said(Deferred.fromCoroutine(test(self, nodes)))
-
-        runner.run(main())
-
-    return run
-
-
-class TestRedis(TokenCacheContract):
-    """Each test of the contract as it is, on a loop like the daemon's."""
-
-    for _name, _test in vars(TokenCacheContract).items():
-        if inspect.iscoroutinefunction(_test):
-            locals()[_name] = on_the_nodes_loop(_test)
-
-    @pytest.fixture
-    def runner(self) -> Iterator[asyncio.Runner]:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            yield runner
-
+class TestRedis(TokenCacheContractOnLoop):
     @pytest.fixture
     def nodes(self, server: RedisServer, runner: asyncio.Runner, tmp_path: Path) -> Iterator[Nodes]:
         server.fresh()

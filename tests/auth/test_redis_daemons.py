@@ -12,32 +12,24 @@ import pytest
 from gatekeeper.auth.token_exchange import fingerprint
 from tests.auth.redis_server import RedisServer, running_redis
 from tests.daemon import PATIENCE, Daemon, wait_until
+from tests.e2e.plain import doors
 from tests.hostile.issuers import AuthServer
 from tests.hostile.raw import Client
 from tests.operators import keyvals, shut_out
 from tests.origin import Conversation, Origin
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 CALLER = "Bearer exchange-me"
 KEY = fingerprint(CALLER.encode())
 
-_CONFIGURATION = """
+_CONFIGURATION = f"""
 state_dir = "state"
-management = { bind = "@management@", metrics = "open" }
-cache = { url = "redis://@redis@/0", on_outage = "ON_OUTAGE" }
-timeouts = { drain = 2.0 }
+management = {{ bind = "@management@", metrics = "open" }}
+cache = {{ url = "redis://@redis@/0", on_outage = "ON_OUTAGE" }}
+timeouts = {{ drain = 2.0 }}
 
-[[listeners]]
-name = "gateway"
-role = "gateway"
-bind = "@gateway@"
-
-[[listeners]]
-name = "proxy"
-role = "forward"
-bind = "@proxy@"
-checkers = ["tokens"]
-allow = ["@origin@"]
-
+{doors("tokens", "@origin@")}
 [checkers.tokens]
 type = "exchange"
 url = "http://@auth@/auth"

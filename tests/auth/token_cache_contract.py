@@ -5,13 +5,20 @@ A test module derives a class from :class:`TokenCacheContract` and gives the fix
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import inspect
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
+import pytest
+import uvloop
+from twisted.internet.defer import Deferred
 from zope.interface.verify import verifyObject
 
 from gatekeeper.auth.token_cache import LONGEST, REVOKED, ITokenCache
 from tests.auth.http_peers import in_reactor
+from tests.auth.redis_nodes import said
 
 
 @dataclass
@@ -144,3 +151,26 @@ class TokenCacheContract:
             await nodes.here.add(key, "t" * LONGEST)
             assert await nodes.there.get(key) == "t" * LONGEST
             assert key in await nodes.there.items()
+
+
+def _on_the_nodes_loop(test: Callable[..., Any]) -> Callable[..., None]:
+    def run(self: object, nodes: Nodes, runner: asyncio.Runner) -> None:
+        async def main() -> None:
+            await said(Deferred.fromCoroutine(test(self, nodes)))
+
+        runner.run(main())
+
+    return run
+
+
+class TokenCacheContractOnLoop(TokenCacheContract):
+    """Each test of the contract as it is, on a loop like the daemon's, which nodes can have."""
+
+    for _name, _test in vars(TokenCacheContract).items():
+        if inspect.iscoroutinefunction(_test):
+            locals()[_name] = _on_the_nodes_loop(_test)
+
+    @pytest.fixture
+    def runner(self) -> Iterator[asyncio.Runner]:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            yield runner

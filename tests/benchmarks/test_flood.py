@@ -11,6 +11,8 @@ import pytest
 from benchmarks.flood import Tally, percentile
 from tests.benchmarks.test_smoke import missing_programs, run
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 
 @pytest.mark.parametrize(
     ("share", "expected"), [(0.0, 1.0), (0.5, 5.0), (0.51, 6.0), (0.99, 10.0), (1.0, 10.0)]

@@ -12,6 +12,8 @@ import pytest
 from benchmarks.gas import growth, total
 from tests.contracts import compiled
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 ROOT = Path(__file__).parent.parent.parent
 
 

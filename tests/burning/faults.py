@@ -244,11 +244,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
 )
 
 #: Those that the store has a part in, done with SQLite, too.
-WITH_SQLITE: Final[tuple[Fault, ...]] = (
-    killed_after_storing,
-    two_burners,
-    gateway_killed,
-)
+WITH_SQLITE: Final[tuple[Fault, ...]] = (killed_after_storing, two_burners)
 
 
 def run(fault: Fault, house: House) -> Result:

@@ -15,6 +15,8 @@ from tests.e2e.plain import Curled, curl
 from tests.e2e.test_e2e_management import with_token
 from tests.servers import PostgresServer
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 ALICE = ("-u", "alice:wonderland")
 PARTNER = ("-H", "Authorization: Bearer demo-acme")
 

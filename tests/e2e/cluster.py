@@ -15,6 +15,7 @@ from typing import Any, Final, Self
 from gatekeeper.auth.token_exchange import fingerprint
 from tests.auth.redis_server import RedisServer
 from tests.daemon import PATIENCE, Daemon, wait_until
+from tests.e2e.plain import doors
 from tests.faults.relay import Relay
 from tests.hostile.issuers import AuthServer
 from tests.hostile.raw import Answer, BrokenTransferError, Client
@@ -36,18 +37,7 @@ cache = {{ url = "redis://@redis@/0", on_outage = "ON_OUTAGE" }}
 usage = {{ flush_interval = 0.2 }}
 timeouts = {{ drain = 2.0 }}
 
-[[listeners]]
-name = "gateway"
-role = "gateway"
-bind = "@gateway@"
-
-[[listeners]]
-name = "proxy"
-role = "forward"
-bind = "@proxy@"
-checkers = ["tokens"]
-allow = ["@origin@"]
-
+{doors("tokens", "@origin@")}
 [checkers.tokens]
 type = "exchange"
 url = "http://@auth@/auth"

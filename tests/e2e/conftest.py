@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.auth.test_metadata import DID, document
 from tests.authority import Authority
-from tests.origin import Conversation, Origin
+from tests.origin import Origin
 from tests.servers import PostgresServer, running_postgres
 
 
@@ -37,17 +36,3 @@ def tls_origin(authority: Authority) -> Iterator[Origin]:
 def postgres() -> Iterator[PostgresServer]:
     """A running PostgreSQL. Whoever stops it starts it again."""
     yield from running_postgres()
-
-
-@pytest.fixture
-def market(origin: Origin) -> Iterator[Origin]:
-    """It knows one service, whose ``/open/…`` at ``origin`` is for everybody."""
-
-    def answer(conversation: Conversation) -> None:
-        main = {"webService": {"openEndpoints": [f"{origin.url}/open/:name"]}}
-        service = {"type": "metadata", "attributes": {"main": main}}
-        conversation.answer(document(service=[service]))
-
-    with Origin() as market:
-        market.on[f"/api/v1/metadata/assets/ddo/{DID}"] = answer
-        yield market

@@ -13,12 +13,10 @@ from tests.daemon import PATIENCE
 USER: Final = "alice:wonderland"
 _HASH: Final = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("wonderland")
 
-#: Both doors without TLS, ``origin`` behind them. Tables may follow.
-PLAIN: Final = f"""
-state_dir = "state"
-management = {{ bind = "@management@" }}
-usage = {{ flush_interval = 0.2 }}
 
+def doors(checker: str, allow: str) -> str:
+    """Both doors without TLS; who passes ``checker`` may go to ``allow`` through the second one."""
+    return f"""
 [[listeners]]
 name = "gateway"
 role = "gateway"
@@ -28,9 +26,18 @@ bind = "@gateway@"
 name = "proxy"
 role = "forward"
 bind = "@proxy@"
-checkers = ["users"]
-allow = ["127.0.0.1:*"]
+checkers = ["{checker}"]
+allow = ["{allow}"]
+"""
 
+
+#: Both doors without TLS, ``origin`` behind them. Tables may follow.
+PLAIN: Final = f"""
+state_dir = "state"
+management = {{ bind = "@management@" }}
+usage = {{ flush_interval = 0.2 }}
+
+{doors("users", "127.0.0.1:*")}
 [checkers.users]
 type = "basic"
 users = {{ alice = '{_HASH}' }}
@@ -41,6 +48,26 @@ from = "/echo"
 to = "http://@origin@"
 checkers = ["users"]
 """
+
+#: The same, and a service whose callers have keys, those of the store ``STORE`` or of a file.
+STORED: Final = (
+    'store = { url = "STORE" }\n'
+    + PLAIN
+    + """
+[checkers.keys]
+type = "key"
+
+[checkers.tokens]
+type = "api-key"
+file = "keys.properties"
+
+[[services]]
+name = "keyed"
+from = "/keyed"
+to = "http://@origin@"
+checkers = ["keys", "tokens"]
+"""
+)
 
 
 class Curled(NamedTuple):

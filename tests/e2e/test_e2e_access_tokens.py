@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +14,11 @@ from gatekeeper.auth.secret_keys import secret_key
 from tests.auth.test_metadata import DID, encode
 from tests.authority import Authority
 from tests.daemon import Daemon
+from tests.e2e.market import selling
 from tests.e2e.plain import Curled, curl
 from tests.origin import Origin
+
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 PHRASE = "31415926535897932384626433832795"
 DID_HOST = f"{encode(int(DID.removeprefix('did:nv:'), 16))}.gate.example"
@@ -64,10 +66,30 @@ checkers = ["nevermined"]
 """
 
 
+@pytest.fixture(scope="module")
+def origins() -> Iterator[tuple[Origin, Origin]]:
+    """An upstream, and a market that knows it."""
+    with Origin() as origin, selling(origin) as market:
+        yield origin, market
+
+
 @pytest.fixture
-def daemon(authority: Authority, market: Origin, tmp_path: Path) -> Iterator[Daemon]:
+def origin(origins: tuple[Origin, Origin]) -> Origin:
+    """The upstream, which nobody has asked yet."""
+    origins[0].requests.clear()
+    return origins[0]
+
+
+@pytest.fixture(scope="module")
+def daemon(
+    authority: Authority,
+    origins: tuple[Origin, Origin],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Daemon]:
+    _, market = origins
     configuration = CONFIGURATION.format(phrase=PHRASE, ca_file=authority.file)
-    with Daemon(tmp_path, configuration, ports={"market": market.port}) as daemon:
+    directory = tmp_path_factory.mktemp("gatekeeper")
+    with Daemon(directory, configuration, ports={"market": market.port}) as daemon:
         yield daemon
 
 
@@ -158,7 +180,8 @@ def test_a_token_leads_to_no_inner_address_that_is_not_named(
     assert not origin.requests
 
 
-def test_what_is_open_to_everybody(daemon: Daemon, origin: Origin, market: Origin) -> None:
+def test_what_is_open_to_everybody(daemon: Daemon, origins: tuple[Origin, Origin]) -> None:
+    _, market = origins
     opened, closed = daemon.url("gateway", "/open/x"), daemon.url("gateway", "/closed")
     for header in ((), ("-H", "Authorization: Bearer old"), ("-H", "NVM-User-Id: root")):
         fields = fields_of(curl(opened, "-H", f"Host: {DID_HOST}", *header))

@@ -10,6 +10,8 @@ import pytest
 from tests.daemon import Daemon
 from tests.e2e.plain import PLAIN
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 
 @pytest.fixture
 def daemon(tmp_path: Path) -> Daemon:
@@ -40,21 +42,13 @@ def listens(daemon: Daemon, name: str) -> bool:
         return probe.connect_ex(daemon.address(name)) == 0
 
 
-@pytest.mark.parametrize(
-    ("name", "path"),
-    [
-        ("gateway", "listeners[0].bind"),
-        ("proxy", "listeners[1].bind"),
-        ("management", "management.bind"),
-    ],
-)
-def test_port_that_is_taken(either: Daemon, name: str, path: str) -> None:
+def test_port_that_is_taken(either: Daemon) -> None:
     with socket.socket() as taken:
-        taken.bind(either.address(name))
+        taken.bind(either.address("management"))
         message = refused(either)
-    assert f"{path}: " in message
+    assert "management.bind: " in message
     assert "Address already in use" in message
-    assert str(either.port(name)) in message
+    assert str(either.port("management")) in message
     assert len(message.splitlines()) == 1
 
 
@@ -62,8 +56,12 @@ def test_all_ports_that_are_taken_are_named(daemon: Daemon) -> None:
     with socket.socket() as one, socket.socket() as two:
         one.bind(daemon.address("gateway"))
         two.bind(daemon.address("proxy"))
-        message = refused(daemon)
-    assert [line.count("Address already in use") for line in message.splitlines()] == [1, 1]
+        lines = refused(daemon).splitlines()
+    assert len(lines) == 2
+    for number, name in enumerate(("gateway", "proxy")):
+        assert f"listeners[{number}].bind: " in lines[number]
+        assert "Address already in use" in lines[number]
+        assert str(daemon.port(name)) in lines[number]
 
 
 def test_configuration_that_is_missing(either: Daemon) -> None:

@@ -15,6 +15,8 @@ from tests.authority import Authority
 from tests.daemon import PATIENCE, Daemon, wait_until
 from tests.origin import Conversation, Origin, silent
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 CONFIGURATION = """
 state_dir = "state"
 management = { bind = "@management@", auth = "none", metrics = "open" }

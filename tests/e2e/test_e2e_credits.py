@@ -8,9 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.daemon import PATIENCE, ROOT, Daemon
 from tests.e2e.plain import PLAIN, USER, curl
 from tests.origin import Conversation, Origin
+
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 # Nothing is read again by itself, and nothing gets into the store by itself.
 PREPAID = (

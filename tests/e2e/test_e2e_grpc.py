@@ -17,6 +17,8 @@ from tests.daemon import Daemon, wait_until
 from tests.e2e.grpc_echo import PATH, Calls, Echo
 from tests.e2e.plain import PLAIN, USER
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 BASIC = "Basic " + base64.b64encode(USER.encode()).decode()
 
 

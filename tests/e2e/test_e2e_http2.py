@@ -8,6 +8,7 @@ import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,9 +17,27 @@ from tests.daemon import PATIENCE, Daemon, wait_until
 from tests.e2e.plain import PLAIN, USER, curl
 from tests.origin import Origin, count_bytes
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Origin]:
+    with Origin() as origin:
+        yield origin
+
 
 @pytest.fixture
-def daemon(tmp_path: Path, origin: Origin, authority: Authority) -> Iterator[Daemon]:
+def origin(upstream: Origin) -> Origin:
+    """The upstream, which nobody has asked yet."""
+    upstream.requests.clear()
+    upstream.on.clear()
+    return upstream
+
+
+@pytest.fixture(scope="module")
+def daemon(
+    upstream: Origin, authority: Authority, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Daemon]:
     issued = authority.issue("127.0.0.1", "localhost", stem="http2")
     tls = f'{{ certificate = "{issued.certificate}", key = "{issued.key}" }}'
     listeners = "".join(
@@ -35,7 +54,8 @@ bind = "@{name}@"
             ("secure-old", f"tls = {tls}\nhttp2 = false".replace("secure-old", "secure_old")),
         )
     ).replace("@secure-old@", "@secure_old@")
-    with Daemon(tmp_path, PLAIN + listeners, ports={"origin": origin.port}) as daemon:
+    directory = tmp_path_factory.mktemp("gatekeeper")
+    with Daemon(directory, PLAIN + listeners, ports={"origin": upstream.port}) as daemon:
         yield daemon
 
 
@@ -52,6 +72,7 @@ def asked(url: str, *options: str | Path) -> tuple[str, bytes]:
     return f"{version.removeprefix('HTTP/')} {status}", rest
 
 
+@pytest.mark.usefixtures("origin")
 def test_both_ways_and_both_protocols(daemon: Daemon, authority: Authority) -> None:
     secure = f"https://127.0.0.1:{daemon.port('secure')}/echo/a?b=c"
     believed = ("-u", USER, "--cacert", authority.file)
@@ -69,6 +90,7 @@ def test_both_ways_and_both_protocols(daemon: Daemon, authority: Authority) -> N
     assert asked(daemon.url("gateway", "/nowhere"), "--http2-prior-knowledge")[0] == "2 404"
 
 
+@pytest.mark.usefixtures("origin")
 def test_where_it_is_switched_off(daemon: Daemon, authority: Authority) -> None:
     secure = f"https://127.0.0.1:{daemon.port('secure_old')}/echo/a"
     assert asked(secure, "-u", USER, "--cacert", authority.file, "--http2")[0] == "1.1 200"
@@ -93,8 +115,12 @@ def test_bodies(daemon: Daemon, origin: Origin, authority: Authority, tmp_path: 
     assert said == "2 404"
 
 
+@pytest.mark.usefixtures("origin")
 def test_many_at_once_are_counted(daemon: Daemon, authority: Authority) -> None:
-    url = f"https://127.0.0.1:{daemon.port('secure')}/echo/[1-50]"
+    def lines() -> list[dict[str, Any]]:
+        return [line for line in daemon.access_log() if line["path"].startswith("/echo/many")]
+
+    url = f"https://127.0.0.1:{daemon.port('secure')}/echo/many[1-50]"
     options = ("-u", USER, "--cacert", str(authority.file), "--http2", "--parallel")
     run = subprocess.run(
         ["curl", "-q", "-sS", *options, "--parallel-max", "50", "-o", "/dev/null", url],
@@ -103,11 +129,10 @@ def test_many_at_once_are_counted(daemon: Daemon, authority: Authority) -> None:
         check=False,
     )
     assert run.returncode == 0, run.stderr
-    wait_until(lambda: len(daemon.access_log()) == 50, "the access log")
-    lines = daemon.access_log()
-    assert {line["status"] for line in lines} == {200}
-    assert {line["user"] for line in lines} == {"alice"}
-    assert {line["path"] for line in lines} == {f"/echo/{number}" for number in range(1, 51)}
+    wait_until(lambda: len(lines()) == 50, "the access log")
+    assert {line["status"] for line in lines()} == {200}
+    assert {line["user"] for line in lines()} == {"alice"}
+    assert {line["path"] for line in lines()} == {f"/echo/many{each}" for each in range(1, 51)}
 
 
 def test_stopping_finishes_what_runs(daemon: Daemon, origin: Origin) -> None:
@@ -132,6 +157,7 @@ def test_stopping_finishes_what_runs(daemon: Daemon, origin: Origin) -> None:
     assert process.returncode == 0, errors
     assert json.loads(out)["size"] == 20_000
     daemon.wait()
+    daemon.start()
 
 
 def test_alpn(daemon: Daemon, authority: Authority) -> None:

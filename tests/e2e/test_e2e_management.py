@@ -12,9 +12,13 @@ from pathlib import Path
 from subprocess import DEVNULL
 from typing import Any
 
+import pytest
+
 from tests.daemon import PATIENCE, Daemon, wait_until
 from tests.e2e.plain import curl
 from tests.origin import Conversation, Origin
+
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 OPEN = """
 state_dir = "state"

@@ -18,6 +18,8 @@ from tests.e2e.plain import PLAIN, USER, curl
 from tests.metrics.reading import Sample, sample, samples
 from tests.origin import Origin
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 SECRET = "5f0bd2s3cret"
 GUARDED = f"""
 [[services]]

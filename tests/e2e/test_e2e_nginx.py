@@ -6,17 +6,19 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.auth.test_metadata import DID
 from tests.daemon import Daemon, free_port
 from tests.documents import DOCS
+from tests.e2e.market import METADATA, selling
 from tests.e2e.plain import USER, Curled, curl
 from tests.e2e.test_e2e_access_tokens import DID_HOST, PHRASE, bearer, check_identity, fields_of
 from tests.nginx import Nginx, find_nginx
 from tests.origin import Origin
+
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 CONFIGURATION = f"""
 state_dir = "state"
@@ -43,9 +45,27 @@ marketplace_url = "http://@market@"
 """
 
 
+@pytest.fixture(scope="module")
+def origins() -> Iterator[tuple[Origin, Origin]]:
+    """An upstream, and a market that knows it."""
+    with Origin() as origin, selling(origin) as market:
+        yield origin, market
+
+
 @pytest.fixture
-def daemon(market: Origin, tmp_path: Path) -> Iterator[Daemon]:
-    with Daemon(tmp_path / "gatekeeper", CONFIGURATION, ports={"market": market.port}) as daemon:
+def origin(origins: tuple[Origin, Origin]) -> Origin:
+    """The upstream, which nobody has asked yet."""
+    origins[0].requests.clear()
+    return origins[0]
+
+
+@pytest.fixture(scope="module")
+def daemon(
+    origins: tuple[Origin, Origin], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Daemon]:
+    _, market = origins
+    directory = tmp_path_factory.mktemp("gatekeeper")
+    with Daemon(directory, CONFIGURATION, ports={"market": market.port}) as daemon:
         yield daemon
 
 
@@ -60,16 +80,17 @@ THE_DOCUMENTS = re.compile(
 )
 
 
-@pytest.fixture(params=["documented", "original"])
-def nginx(request: pytest.FixtureRequest, daemon: Daemon, tmp_path: Path) -> Iterator[Nginx]:
+@pytest.fixture(scope="module", params=["documented", "original"])
+def nginx(
+    request: pytest.FixtureRequest, daemon: Daemon, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Nginx]:
     """With the configuration of the documents, at other ports."""
     program = find_nginx()
     if program is None:
         if "CI" in os.environ:
             pytest.fail("nginx, or its module njs, is missing")
         pytest.skip("nginx, or its module njs, is missing")
-    directory = tmp_path / "nginx"
-    directory.mkdir()
+    directory = tmp_path_factory.mktemp("nginx")
     (directory / "introspect.js").write_text((DOCS / "nginx" / "introspect.js").read_text())
     http = (DOCS / "nginx" / "gatekeeper.conf").read_text()
     if request.param == "original":
@@ -161,14 +182,22 @@ def test_open_urls(nginx: Nginx, origin: Origin) -> None:
 
 
 def test_outages_are_no_refusals(
-    nginx: Nginx, daemon: Daemon, market: Origin, origin: Origin
+    nginx: Nginx, daemon: Daemon, origins: tuple[Origin, Origin], origin: Origin
 ) -> None:
-    market.on[f"/api/v1/metadata/assets/ddo/{DID}"] = lambda it: it.answer({}, "500 Oh")
-    url = f"http://127.0.0.1:{nginx.port}/open/x"
-    assert curl(url, "-H", f"Host: {DID_HOST}").status == 503
+    _, market = origins
     daemon.stop()
-    assert through(nginx, f"{origin.url}/v1/x", bearer(f"{origin.url}/(.*)")).status == 503
-    assert not origin.requests
+    daemon.start()  # it has forgotten what the market said
+    described = market.on.pop(METADATA)
+    market.on[METADATA] = lambda it: it.answer({}, "500 Oh")
+    try:
+        url = f"http://127.0.0.1:{nginx.port}/open/x"
+        assert curl(url, "-H", f"Host: {DID_HOST}").status == 503
+        daemon.stop()
+        assert through(nginx, f"{origin.url}/v1/x", bearer(f"{origin.url}/(.*)")).status == 503
+        assert not origin.requests
+        daemon.start()
+    finally:
+        market.on[METADATA] = described
 
 
 def test_rfc_7662(daemon: Daemon) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from tests.auth.support import KEYS, basic, token
 from tests.daemon import Daemon, wait_until
-from tests.e2e.plain import PLAIN, curl
+from tests.e2e.plain import STORED, curl
 from tests.e2e.test_e2e_management import with_token
 from tests.faults.relay import Relay
 from tests.hostile.raw import BrokenTransferError, Client
@@ -26,24 +26,6 @@ from tests.servers import PostgresServer
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 
-CONFIGURATION: Final = (
-    'store = { url = "STORE" }\n'
-    + PLAIN
-    + """
-[checkers.keys]
-type = "key"
-
-[checkers.tokens]
-type = "api-key"
-file = "keys.properties"
-
-[[services]]
-name = "keyed"
-from = "/keyed"
-to = "http://@origin@"
-checkers = ["keys", "tokens"]
-"""
-)
 
 #: Seconds within which a change takes effect everywhere.
 PROMISED: Final = 1.0
@@ -87,7 +69,7 @@ class Nodes:
         directory.mkdir()
         (directory / "keys.properties").write_text(KEYS)
         (directory / "keys.properties").chmod(0o600)
-        text = CONFIGURATION.replace("STORE", url)
+        text = STORED.replace("STORE", url)
         return Daemon(directory, text, ports={"origin": self.origin.port})
 
     def both_listen(self) -> None:

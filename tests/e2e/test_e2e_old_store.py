@@ -17,6 +17,8 @@ from tests.e2e.plain import PLAIN, USER, curl
 from tests.origin import Origin
 from tests.servers import PostgresServer
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 ROW = "INSERT INTO usage VALUES ('echo', 'bob', '/echo/old', 0, 41, 2, 3, 4, 0.5)"
 
 

@@ -16,6 +16,8 @@ import pytest
 from tests.daemon import ROOT, Daemon
 from tests.e2e.plain import curl
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 PORTS = {"6668": "management", "8443": "gateway", "3128": "proxy", "8080": "demo"}
 
 

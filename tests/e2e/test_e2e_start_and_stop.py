@@ -27,17 +27,13 @@ def test_start_serve_stop(tmp_path: Path, origin: Origin, daemonized: bool) -> N
         assert curl(url).status == 401
         assert daemon.management("/healthz")[0] == 200
         assert daemon.management("/readyz")[0] == 200
+        assert daemon.state_dir.stat().st_mode & 0o077 == 0  # it is for nobody else
         # All are on this machine only, as the configuration says.
         assert daemon.log.count("listens on 127.0.0.1") >= 3
     if daemonized:
         assert daemon.stdout == daemon.stderr == ""
     assert [line["status"] for line in daemon.access_log()] == [200, 401]
     assert [(row["user"], row["requests"]) for row in daemon.usage()] == [("alice", 1)]
-
-
-def test_state_is_for_nobody_else(tmp_path: Path) -> None:
-    with Daemon(tmp_path, PLAIN, ports={"origin": 9}) as daemon:
-        assert daemon.state_dir.stat().st_mode & 0o077 == 0
 
 
 def test_start_again(tmp_path: Path, origin: Origin) -> None:

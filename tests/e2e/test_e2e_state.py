@@ -32,29 +32,13 @@ from gatekeeper.store.state import (
 from tests.auth.support import CHEAP, KEYS, token
 from tests.authority import Authority
 from tests.daemon import PATIENCE, Daemon, free_port, wait_until
-from tests.e2e.plain import PLAIN, USER, curl
+from tests.e2e.plain import STORED, USER, curl
 from tests.hostile.raw import BrokenTransferError, Client
 from tests.origin import Conversation, Origin
 from tests.store.support import in_reactor
 
-CONFIGURATION = (
-    'store = { url = "STORE" }\n'
-    + PLAIN
-    + """
-[checkers.keys]
-type = "key"
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
-[checkers.tokens]
-type = "api-key"
-file = "keys.properties"
-
-[[services]]
-name = "keyed"
-from = "/keyed"
-to = "http://@origin@"
-checkers = ["keys", "tokens"]
-"""
-)
 BOB = StoredUser("echo", "bob", CHEAP.hash("builder"), 1.0)
 
 
@@ -87,7 +71,7 @@ async def operating(url: str) -> AsyncIterator[Operator]:
 def make(tmp_path: Path, origin: Origin, url: str) -> Daemon:
     (tmp_path / "keys.properties").write_text(KEYS)
     (tmp_path / "keys.properties").chmod(0o600)
-    return Daemon(tmp_path, CONFIGURATION.replace("STORE", url), ports={"origin": origin.port})
+    return Daemon(tmp_path, STORED.replace("STORE", url), ports={"origin": origin.port})
 
 
 def becomes(status: int, url: str, *options: str) -> None:

@@ -63,17 +63,18 @@ def serving(daemon: Daemon, *, something_fails: bool = False) -> Iterator[None]:
         daemon.kill()
 
 
-@pytest.mark.parametrize("kind", ["foreground", "background", "tls"])
+@pytest.mark.parametrize("kind", ["foreground", "background with TLS"])
 def test_not_one_request_fails(tmp_path: Path, authority: Authority, kind: str) -> None:
     """Under load, twice; and usage counts what was answered, to the last request."""
     configuration, context = PLAIN, None
-    if kind == "tls":
+    is_daemonized = "background" in kind
+    if "TLS" in kind:
         issued = authority.issue("127.0.0.1")
         tls = f'{{ certificate = "{issued.certificate}", key = "{issued.key}" }}'
         configuration = PLAIN.replace('bind = "@gateway@"', f'bind = "@gateway@"\ntls = {tls}')
         configuration += "\n[timeouts]\nhead = 1.0\n"  # and so for a handshake
         context = authority.client_context()
-    daemon = Daemon(tmp_path, configuration, daemonized=kind == "background")
+    daemon = Daemon(tmp_path, configuration, daemonized=is_daemonized)
     with SteadyLoad(daemon.port("gateway"), ALICE, context=context) as load:
         daemon.ports["origin"] = load.origin_port
         daemon.configure(configuration)

@@ -16,6 +16,8 @@ from tests.e2e.plain import PLAIN
 from tests.hostile.raw import Client
 from tests.origin import Conversation, Origin
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 _MAGIC = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 CREDENTIALS = "Basic YWxpY2U6d29uZGVybGFuZA=="
 

@@ -9,9 +9,7 @@ import socket
 import time
 from pathlib import Path
 
-import pytest
-
-from tests.daemon import ROOT, Daemon, wait_until
+from tests.daemon import ROOT, wait_until
 from tests.dashboard.house import exchange
 from tests.e2e.plain import PLAIN
 from tests.e2e.test_e2e_reload import ALICE, BOB, BOB_IN_PLACE_OF_ALICE, EXTRA, Download, ask
@@ -20,23 +18,13 @@ from tests.origin import Conversation, Origin
 from tests.process.crew import (
     CREW,
     call,
-    is_there,
+    counted,
+    crew,
     kill,
     metric,
     one_at_each,
-    worker_of,
     workers,
 )
-from tests.process.load import SteadyLoad
-
-
-def crew(directory: Path, origin: Origin, configuration: str = CREW) -> Daemon:
-    return Daemon(directory, configuration, ports={"origin": origin.port})
-
-
-def counted(daemon: Daemon) -> dict[str, int]:
-    """Requests by their paths, as the store has them."""
-    return {row["path"]: row["requests"] for row in daemon.usage()}
 
 
 def stream(conversation: Conversation) -> None:
@@ -93,50 +81,6 @@ def test_exchanges_of_all_workers_are_listed_and_cut(tmp_path: Path, origin: Ori
         for number in ids:
             assert daemon.logged(number)["reason"] == "operator"
     assert counted(daemon) == {"/echo/stream": 2}
-
-
-def test_a_worker_that_is_killed_is_replaced(tmp_path: Path, origin: Origin) -> None:
-    """The other goes on, and nothing that was answered is lost or counted twice."""
-    daemon = crew(tmp_path, origin)
-    with SteadyLoad(daemon.port("gateway"), ALICE, kept=4, fresh=4) as load:
-        daemon.ports["origin"] = load.origin_port
-        daemon.configure(CREW)
-        with daemon:
-            load.begin()
-            for number in (1, 2):
-                wait_until(lambda: load.complete > 100 * number, "some answers")  # noqa: B023
-                pid = workers(daemon)[3 - number]
-                kill(daemon, number)
-                assert is_there(pid)
-            served = load.complete
-            wait_until(lambda: load.complete > served + 100, "more answers")
-            load.stop()
-            assert metric(daemon, "gatekeeper_worker_deaths_total") == 2
-            assert call(daemon, "GET", "/readyz")[0] == 200
-            answered, broken = load.complete, load.failed.total()
-    counts = counted(daemon)
-    assert broken <= 16
-    # What was written down and not yet sent when it died is all that there may be beside.
-    assert answered <= counts["/echo/x"] <= answered + broken
-
-
-def test_others_serve_what_comes_for_one_that_keeps_dying(tmp_path: Path, origin: Origin) -> None:
-    """The kernel gives a part of the connections to its socket, whether or not it is there."""
-    daemon = crew(tmp_path, origin)
-    with daemon:
-        for deaths in range(1, 7):
-            os.kill(workers(daemon)[1], signal.SIGKILL)
-            wait_until(lambda: daemon.log.count("has ended, killed") == deaths, "its end")  # noqa: B023
-            numbers = []
-            if deaths > 2:  # the next one comes in 2 s, or in 4 s, ...
-                for _ in range(20):
-                    with Client(daemon.address("gateway")) as client:
-                        assert ask(client, "/echo/x", ALICE).status == 200
-                        numbers.append(worker_of(daemon, client))
-                if 1 not in workers(daemon):
-                    break
-            wait_until(lambda: 1 in workers(daemon), "another one")
-        assert numbers == [2] * 20
 
 
 def test_revocation_reaches_what_runs_in_another_worker(tmp_path: Path, origin: Origin) -> None:
@@ -282,103 +226,6 @@ def test_a_worker_that_cannot_begin_fails_the_start(tmp_path: Path, origin: Orig
     status, _ = daemon.refuse_to_start()
     assert status == 1
     assert re.search(r"Cannot start: worker \d \(\d+\) has ended, with status 3", daemon.log)
-
-
-def test_workers_end_with_their_supervisor(tmp_path: Path, origin: Origin) -> None:
-    """The next one waits until they have, and counts what they have used."""
-    daemon = crew(tmp_path, origin, CREW.replace("flush_interval = 0.2", "flush_interval = 60.0"))
-    daemon.start()
-    pids = workers(daemon).values()
-    for client in one_at_each(daemon):
-        with client:
-            assert ask(client, "/echo/x", ALICE).status == 200
-    daemon.kill()
-    daemon.pid_file.unlink()
-    with daemon:
-        assert not any(map(is_there, pids))
-        assert len(workers(daemon)) == 2
-    assert counted(daemon) == {"/echo/x": 2}
-
-
-@pytest.mark.parametrize("others", [2, 3], ids=["as many", "more"])
-def test_another_process_takes_over(tmp_path: Path, origin: Origin, others: int) -> None:
-    """SIGUSR2 under load: not one request fails."""
-    daemon = Daemon(tmp_path, CREW)
-    with SteadyLoad(daemon.port("gateway"), ALICE, kept=8, fresh=8) as load:
-        daemon.ports["origin"] = load.origin_port
-        daemon.configure(CREW)
-        daemon.start()
-        try:
-            load.begin()
-            old, crew_before = daemon.pid, workers(daemon).values()
-            wait_until(lambda: load.complete > 100, "some answers")
-            daemon.configure(CREW.replace("workers = 2", f"workers = {others}"))
-            os.kill(old, signal.SIGUSR2)
-            wait_until(lambda: daemon.pid_file.read_text() not in ("", str(old)), "another process")
-            daemon.pid = int(daemon.pid_file.read_text())
-            for pid in (*crew_before, old):
-                wait_until(lambda pid=pid: not is_there(pid), "the old ones' end")  # type: ignore[misc]
-            served = load.complete
-            wait_until(lambda: load.complete > served + 100, "more answers")
-            load.stop()
-            assert load.failed == {}
-            assert len(workers(daemon)) == others
-            daemon.terminate()
-            wait_until(lambda: not daemon.is_running, "the end")
-            daemon.check_log()
-        except BaseException:
-            daemon.show()
-            raise
-        finally:
-            daemon.kill()
-    assert counted(daemon) == {"/echo/x": load.complete}
-
-
-def test_workers_count_rates_together(tmp_path: Path, origin: Origin) -> None:
-    """Also with one that takes another one's place, and with those of the next process."""
-    rated = CREW + 'rates = [{ requests = 12, per = "hour" }]\n'
-    daemon = crew(tmp_path, origin, rated)
-
-    def admitted(each: int) -> int:
-        """How many requests are let through, of so many at each worker."""
-        statuses = []
-        for client in one_at_each(daemon):
-            with client:
-                statuses += [ask(client, "/echo/x", ALICE).status for _ in range(each)]
-        assert set(statuses) <= {200, 429}
-        return statuses.count(200)
-
-    daemon.start()
-    try:
-        assert admitted(2) == 4
-        kill(daemon, 1)
-        assert admitted(2) == 4
-        old = daemon.pid
-        os.kill(old, signal.SIGUSR2)
-        wait_until(lambda: daemon.pid_file.read_text() not in ("", str(old)), "another process")
-        daemon.pid = int(daemon.pid_file.read_text())
-        wait_until(lambda: not is_there(old), "the old one's end")
-        assert admitted(4) == 4
-        daemon.terminate()
-        wait_until(lambda: not daemon.is_running, "the end")
-    except BaseException:
-        daemon.show()
-        raise
-    finally:
-        daemon.kill()
-
-
-def test_fewer_workers_take_a_restart(tmp_path: Path, origin: Origin) -> None:
-    """What comes to a socket that no worker has would wait for ever."""
-    daemon = crew(tmp_path, origin)
-    with daemon:
-        daemon.configure(CREW.replace("workers = 2", "workers = 1"))
-        os.kill(daemon.pid, signal.SIGUSR2)
-        wait_until(lambda: "No upgrade" in daemon.log, "it is told")
-        assert "workers: was 2" in daemon.stderr
-        for client in one_at_each(daemon):
-            with client:
-                assert ask(client, "/echo/x", ALICE).status == 200
 
 
 def test_one_worker_is_one_process(tmp_path: Path, origin: Origin) -> None:

@@ -17,6 +17,8 @@ from tests.golem.conftest import ACME
 from tests.golem.supervisor import Supervisor
 from tests.origin import Origin
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 ALICE = ("-u", "alice:wonderland")
 
 

@@ -12,6 +12,11 @@ from tests.hostile.house import CONFIGURATION, USERS, House, Way
 from tests.origin import Origin
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _unmeasured(unmeasured: None) -> None:
+    """See there: tests/e2e measure the same programs."""
+
+
 @pytest.fixture(scope="module")
 def house(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory

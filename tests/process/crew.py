@@ -13,11 +13,22 @@ from typing import Any, Final
 from tests.daemon import PATIENCE, Daemon, wait_until
 from tests.e2e.plain import PLAIN
 from tests.hostile.raw import Client
+from tests.origin import Origin
 
 #: As :data:`PLAIN`, with two workers, and a management for everybody.
 CREW: Final = "workers = 2\n" + PLAIN.replace(
     'bind = "@management@"', 'bind = "@management@", auth = "none"'
 )
+
+
+def crew(directory: Path, origin: Origin, configuration: str = CREW) -> Daemon:
+    """A daemon with two workers in front of ``origin``."""
+    return Daemon(directory, configuration, ports={"origin": origin.port})
+
+
+def counted(daemon: Daemon) -> dict[str, int]:
+    """Requests by their paths, as the store has them."""
+    return {row["path"]: row["requests"] for row in daemon.usage()}
 
 
 def workers(daemon: Daemon) -> dict[int, int]:

@@ -93,8 +93,9 @@ class TestOfTheServiceManager:
         numbers = [each.fileno() for each in sockets]
         program = (
             "import os, sys\n"
-            f"highest = [os.dup2(number, 100 + to) for to, number in enumerate({numbers})]\n"
-            "for to, number in enumerate(highest, 3): os.dup2(number, to)\n"
+            f"numbers = {numbers}\n"
+            "above = [os.dup2(each, to) for to, each in enumerate(numbers, max(numbers) + 1)]\n"
+            "for to, each in enumerate(above, 3): os.dup2(each, to)\n"
             f"os.environ['LISTEN_PID'] = str({pid})\n"
             "from gatekeeper.process.sockets import handed\n"
             "print([bind for bind, _ in handed().sockets])\n"

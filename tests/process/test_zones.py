@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import pytest
-import uvloop
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import Clock
 
@@ -17,7 +15,7 @@ from gatekeeper.auth.token_cache import MemoryTokenCache, TokenCacheError
 from gatekeeper.process.link import Handler, Link
 from gatekeeper.process.zones import WorkerZone, WorkerZones, ZoneDesk
 from tests.auth.redis_nodes import on_loop, said, until
-from tests.auth.token_cache_contract import Nodes, TokenCacheContract
+from tests.auth.token_cache_contract import Nodes, TokenCacheContractOnLoop
 
 T = TypeVar("T")
 
@@ -63,28 +61,7 @@ class Told(WorkerZone):
         return super()._ask(method, *arguments).addCallback(self.supervisor.all_heard)
 
 
-def on_the_nodes_loop(test: Callable[..., Any]) -> Callable[..., None]:
-    def run(self: object, nodes: Nodes, runner: asyncio.Runner) -> None:
-        async def main() -> None:
-            await said(Deferred.fromCoroutine(test(self, nodes)))
-
-        runner.run(main())
-
-    return run
-
-
-class TestWorkers(TokenCacheContract):
-    """Each test of the contract as it is, on a loop like the daemon's."""
-
-    for _name, _test in vars(TokenCacheContract).items():
-        if inspect.iscoroutinefunction(_test):
-            locals()[_name] = on_the_nodes_loop(_test)
-
-    @pytest.fixture
-    def runner(self) -> Iterator[asyncio.Runner]:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            yield runner
-
+class TestWorkers(TokenCacheContractOnLoop):
     @pytest.fixture
     def nodes(self, runner: asyncio.Runner) -> Iterator[Nodes]:
         supervisor = Supervisor(runner.get_loop())
