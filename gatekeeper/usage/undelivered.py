@@ -84,7 +84,7 @@ class Undelivered:
         self._free = list(range(1, 1 + groups))
         # Group 0 is for what finds no other: several may use it at once, and nobody will ask.
         self._memory = _map(path, (1 + groups) * _SIZE)
-        self._taken = memoryview(self._memory).cast("I")
+        self._taken = memoryview(self._memory).cast("I")  # of message n: n * 16 + 14
         # A copy of what is sent: the bytes of a response do not belong into a file.
         self._copy = mmap.mmap(-1, _LONGEST + mmap.PAGESIZE)
         self._length = memoryview(self._copy)[_LONGEST + 8 : _LONGEST + 16].cast("Q")
@@ -125,7 +125,7 @@ class Undelivered:
 
     def settle(self, number: int) -> None:
         """This record counts, whatever becomes of its response."""
-        self._taken[(number * _MESSAGE + _TAKEN) // 4] = 1
+        self._taken[number * 16 + 14] = 1
 
     def send(self, number: int, transport: Sending, data: bytes) -> None:
         """Send the end of a response: with the last byte of it its record counts."""
@@ -138,7 +138,7 @@ class Undelivered:
         self._copy[:size] = data
         self._length[0] = size
         sent = _sendmmsg(descriptor, self._pointers[number], 1, _FLAGS)
-        taken = self._taken[(number * _MESSAGE + _TAKEN) // 4] if sent == 1 else 0
+        taken = self._taken[number * 16 + 14] if sent == 1 else 0
         if taken != size:  # the rest has to wait, or the peer is gone, which the loop finds out
             self.settle(number)
             transport.write(memoryview(data)[taken:])
