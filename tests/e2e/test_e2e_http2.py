@@ -17,8 +17,6 @@ from tests.daemon import PATIENCE, Daemon, wait_until
 from tests.e2e.plain import PLAIN, USER, curl
 from tests.origin import Origin, count_bytes
 
-pytestmark = pytest.mark.usefixtures("unmeasured")
-
 
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[Origin]:
