@@ -61,6 +61,7 @@ def metering(bench: Bench, results: Results) -> None:
                 ("off", _small(bench, servers.gatekeeper(bench, origin, usage=False))),
                 ("on", _small(bench, servers.gatekeeper(bench, origin, usage=True))),
             ],
+            rounds=8,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from statistics import mean
+from statistics import median
 
 
 class NotMeasuredError(Exception):
@@ -29,8 +29,8 @@ class Figure:
 
     @property
     def value(self) -> float:
-        """The mean."""
-        return mean(self.values)
+        """The median."""
+        return median(self.values)
 
 
 @dataclass(frozen=True)

@@ -110,9 +110,11 @@ class Meter:
         """Write down what was collected. Called by the loop, and once before a stop."""
         records, held = self._records, self._held
         self._records, self._held = [], []
-        while records:
+        while len(records) > GROUP:
             self._write_down(records[:GROUP], held[:GROUP])
             records, held = records[GROUP:], held[GROUP:]
+        if records:
+            self._write_down(records, held)
 
     def _write_down(self, records: Sequence[UsageRecord], held: _Held) -> None:
         try:

@@ -10,7 +10,9 @@ which records do not count.
 That holds for what is sent without TLS, by HTTP/1, to a client that reads; anything else is taken
 for delivered right before it is sent.
 
-The file is an array of groups of 4096 bytes; numbers are the machine's own:
+The file begins with the machine's boot id: what a machine that has gone down had in mind is not
+what its disk has, and says nothing. The first 4096 bytes have nothing else; then come groups of as
+many, in which numbers are the machine's own:
 
 =========  =====  ===========================================================================
 sequence   8      of the segment where the records are; 0: there are none
@@ -41,6 +43,8 @@ GROUP: Final = 63
 
 #: Bytes of a response's end that one call can take.
 _LONGEST: Final = 1 << 18
+
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 _FLAGS: Final = 0x40 | 0x4000  # MSG_DONTWAIT | MSG_NOSIGNAL
 _HEADER: Final = struct.Struct("=QQQ")
@@ -84,6 +88,8 @@ class Undelivered:
         self._free = list(range(1, 1 + groups))
         # Group 0 is for what finds no other: several may use it at once, and nobody will ask.
         self._memory = _map(path, (1 + groups) * _SIZE)
+        boot = _boot_id()
+        self._memory[: len(boot)] = boot
         self._taken = memoryview(self._memory).cast("I")  # of message n: n * 16 + 14
         # A copy of what is sent: the bytes of a response do not belong into a file.
         self._copy = mmap.mmap(-1, _LONGEST + mmap.PAGESIZE)
@@ -157,7 +163,7 @@ class Undelivered:
 def undelivered(path: Path) -> list[Lost]:
     """Return which records were written down, and have not ended a response.
 
-    Of a process that has ended; none where it has left no notes.
+    Of a process that has ended; none where it has left no notes, or the machine was started since.
 
     :raises OSError: they cannot be read.
     """
@@ -165,8 +171,11 @@ def undelivered(path: Path) -> list[Lost]:
         data = path.read_bytes()
     except FileNotFoundError:
         return []
+    boot = _boot_id()
+    if not boot or not data.startswith(boot):
+        return []
     lost = []
-    for begin in range(0, len(data) - _SIZE + 1, _SIZE):
+    for begin in range(_SIZE, len(data) - _SIZE + 1, _SIZE):
         sequence, offset, count = _HEADER.unpack_from(data, begin)
         messages = range(begin + _MESSAGE, begin + _MESSAGE * (1 + min(count, GROUP)), _MESSAGE)
         numbers = {
@@ -177,6 +186,14 @@ def undelivered(path: Path) -> list[Lost]:
         if sequence and numbers:
             lost.append(Lost(sequence, offset, count, numbers))
     return lost
+
+
+def _boot_id() -> bytes:
+    """What is another one whenever the machine is started; ``b""``: it is not known."""
+    try:
+        return _BOOT_ID.read_bytes()
+    except OSError:
+        return b""
 
 
 def _map(path: Path | None, size: int) -> mmap.mmap:

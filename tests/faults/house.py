@@ -55,8 +55,7 @@ checkers = ["users"]
 @dataclass
 class Result:
     """What one round came to. ``missing``: answered, but not in the store; ``twice``: there more
-    often than once; ``doubtful``: in the store, but the client never had the end of the answer,
-    which only the death of the process between the two can bring about.
+    often than once; ``doubtful``: in the store, but the client never had the end of the answer.
     """
 
     fault: str
@@ -71,7 +70,7 @@ class Result:
     @property
     def is_wrong(self) -> bool:
         """Whether something happened that must never happen."""
-        return bool(self.missing or self.twice)
+        return bool(self.missing or self.twice or self.doubtful)
 
 
 class House:

@@ -71,8 +71,8 @@ class Result:
     @property
     def is_wrong(self) -> bool:
         """Whether something happened that must never happen."""
-        wrong = self.missing, self.twice, self.revoked, self.blind, self.overspent
-        return any(wrong) or self.doubtful + self.cut > self.broken
+        wrong = self.missing, self.twice, self.doubtful, self.revoked, self.blind, self.overspent
+        return any(wrong) or self.cut > self.broken
 
 
 class Round:

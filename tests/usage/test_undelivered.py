@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from gatekeeper.usage import undelivered as undelivered_module
 from gatekeeper.usage.journal import Journal
 from gatekeeper.usage.records import UsageRecord
 from gatekeeper.usage.undelivered import GROUP, Lost, Undelivered, undelivered
@@ -144,10 +145,25 @@ class TestNotes:
         assert not path.exists()
         assert lost(path) == []
 
-    @pytest.mark.parametrize("length", [0, 1, 100, 4095, 4097])
+    @pytest.mark.parametrize("length", [0, 1, 100, 4096, 8191])
     def test_file_that_is_cut_off(self, path: Path, length: int) -> None:
-        path.write_bytes(b"\x01" * length)
+        Undelivered(path).begin(1, 8, ["a"])
+        os.truncate(path, length)
         assert lost(path) == []
+
+    def test_of_an_earlier_start_of_the_machine(
+        self, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What had not come to the disk then may have been sent."""
+        Undelivered(path).begin(1, 8, ["a"])
+        assert len(lost(path)) == 1
+        other = tmp_path / "boot_id"
+        other.write_text("dd2aeca8-8c5e-4d05-a9ef-f1d6ae8d4f0e\n")
+        for boot in (other, tmp_path / "none"):
+            monkeypatch.setattr(undelivered_module, "_BOOT_ID", boot)
+            assert lost(path) == []
+            Undelivered(tmp_path / "again").begin(1, 8, ["a"])
+            assert len(lost(tmp_path / "again")) == (boot is other)
 
 
 class TestSending:
