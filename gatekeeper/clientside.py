@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from gatekeeper.http.fields import Fields
 from gatekeeper.http.heads import ResponseHead
+from gatekeeper.usage.meter import Held
 
 if TYPE_CHECKING:
     from gatekeeper.auth.chain import Chain
@@ -48,7 +49,7 @@ class Visitor(Protocol):
     peer: str
 
 
-class ClientSide(Visitor, Protocol):
+class ClientSide(Visitor, Held, Protocol):
     """Where the request came from and the response goes: an HTTP/1 connection, or a stream."""
 
     #: The chain that was asked last, what was presented, and the digest that it is known by.
@@ -83,7 +84,7 @@ class ClientSide(Visitor, Protocol):
         """Send the response's head and the body's first piece; ``length`` of the whole body.
 
         The end of a response whose exchange is metered is held until its usage record is safe, see
-        :class:`gatekeeper.usage.meter.Held`; so is :meth:`send_data`'s.
+        :meth:`release`; so is :meth:`send_data`'s.
         """
 
     def send_reply(self, reply: Reply, lines: list[bytes]) -> None:

@@ -355,7 +355,7 @@ class Exchange:
         client = self.client
         if done:
             self.upstream = None
-            self.finish("ok")
+            self.finish("ok", client)
         elif self.upstream is not None:
             client.transport.registerProducer(self.upstream.transport)
         client.send_response(head.status, head.reason, lines, length, payload, done)
@@ -368,7 +368,7 @@ class Exchange:
         if done:
             self.upstream = None
             self.client.transport.unregisterProducer()
-            self.finish("ok")
+            self.finish("ok", self.client)
         self.client.send_data(payload, done, trailers if self.head.accepts_trailers else [])
 
     def switched(self, head: ResponseHead, upstream: UpstreamConnection, data: bytes) -> None:
@@ -462,7 +462,7 @@ class Exchange:
         self.bytes_out = 0 if self.head.method == b"HEAD" else len(reply.body)
         self.responding = True
         self._let_go()
-        self.finish(refusal.reason)
+        self.finish(refusal.reason, self.client)
         self._answer(reply, close=refusal.close)
 
     def withhold(self) -> None:
@@ -550,8 +550,11 @@ class Exchange:
         if waiting is not None:
             waiting.cancel()
 
-    def finish(self, reason: str) -> None:
-        """The one end, however it comes: before the response's last bytes are released."""
+    def finish(self, reason: str, answered: ClientSide | None = None) -> None:
+        """The one end, however it comes: before the response's last bytes are released.
+
+        ``answered``: the client, where they go to it next.
+        """
         if self.finished:
             return
         self.finished = True
@@ -566,7 +569,8 @@ class Exchange:
         else:
             stats.tunnel_finished(self.status, reason, self.bytes_in, self.bytes_out)
         if self.metered and plane.meter is not None:
-            plane.meter.record(usage_record(self, plane.wall_clock() - duration, duration, reason))
+            start = plane.wall_clock() - duration
+            plane.meter.record(usage_record(self, start, duration, reason), answered)
         elif self.admitted is not None:
             self.admitted.release()
         if plane.access_log is not None:

@@ -393,11 +393,10 @@ class ClientConnection:
 
     def _end(self, data: bytes, *, whole: bool) -> None:
         """Send the response's end, ``whole``: all of it; not before its usage is written down."""
-        exchange, meter = self._exchange, self._plane.meter
-        if meter is not None and exchange is not None and exchange.metered:
+        exchange = self._exchange
+        if exchange is not None and exchange.metered:  # the meter knows
             self._held = data
             self._held_all = whole
-            meter.hold(self)
             return
         if data:
             self.transport.send(data)

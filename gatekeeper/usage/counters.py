@@ -93,6 +93,10 @@ class Counters:
         self._remembered = 0  # rows, models and users
         self._hour = 0
 
+    def __len__(self) -> int:
+        """How many keys wait to be taken, or some more."""
+        return len(self._sums) + len(self._alike)
+
     def add(self, record: UsageRecord) -> None:
         """Add one record."""
         self.add_all((record,))

@@ -228,7 +228,7 @@ class Flusher:
         :raises JournalError: it cannot be read now.
         """
         await deferLater(self._clock, 0)
-        if segment.sums is not None and not self._keep_records:
+        if segment.sums is not None:
             return Loaded(
                 segment, Batch(*segment.key, segment.sums.counters, (), segment.sums.spent), ""
             )

@@ -92,19 +92,16 @@ class Meter:
         """Whether usage cannot be taken now: requests should get a 503."""
         return self._journal.full
 
-    def record(self, record: UsageRecord) -> None:
-        """Take in the record of a finished exchange. Never fails, never waits."""
+    def record(self, record: UsageRecord, held: Held | None) -> None:
+        """Take in the record of a finished exchange. Never fails, never waits.
+
+        ``held`` is its response, which may end when the record is safe, and is released then:
+        responses are released in the order of their records.
+        """
         if not self._records:
             self._call_soon(self.drain)
         self._records.append(record)
-        self._held.append(None)
-
-    def hold(self, held: Held) -> None:
-        """Release this when the last record is safe: called right after :meth:`record`.
-
-        Responses are released in the order in which they are held.
-        """
-        self._held[-1] = held
+        self._held.append(held)
 
     def drain(self) -> None:
         """Write down what was collected. Called by the loop, and once before a stop."""

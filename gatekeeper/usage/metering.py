@@ -84,6 +84,7 @@ class Recording:
         worker: int = 0,
         receiver: Receiver | None = None,
     ) -> None:
+        reads_again = receiver is not None or settings.records
         self.journal = Journal(
             state_dir / "journal",
             size=settings.journal_size,
@@ -91,7 +92,7 @@ class Recording:
             worker=worker,
             lock=lock,
             hand_over=receiver.take if receiver is not None else None,
-            counters=Counters(settings.max_paths) if receiver is None else None,
+            counters=None if reads_again else Counters(settings.max_paths),
         )
         self.meter = Meter(self.journal, call_soon, accounts.lost if accounts else None)
         self._accounts = accounts

@@ -29,11 +29,10 @@ class ManualMeter:
         self.held: list[Held] = []
         self.settled: list[int] = []
 
-    def record(self, record: UsageRecord) -> None:
+    def record(self, record: UsageRecord, held: Held | None) -> None:
         self.records.append(record)
-
-    def hold(self, held: Held) -> None:
-        self.held.append(held)
+        if held is not None:
+            self.held.append(held)
 
     def written(self) -> None:
         held, self.held = self.held, []

@@ -74,13 +74,12 @@ async def test_from_the_meter_into_the_store(house: House, record: UsageRecord, 
     metering = house.metering(fsync)
     metering.start()
     response = Response()
-    metering.meter.record(record)
-    metering.meter.hold(response)
+    metering.meter.record(record, response)
     while not metering.flusher.written or response.fate == "held":
         await deferLater(reactor, 0.001)
     assert response.fate == "released"
     assert await house.requests() == {"/a": 1}
-    metering.meter.record(record)
+    metering.meter.record(record, None)
     await metering.stop()
     assert await house.requests() == {"/a": 2}
     assert journal_files(house.journal) == []
@@ -113,11 +112,11 @@ async def test_killed_between_the_commit_and_the_deletion(
 async def test_killed_before_the_commit(house: House, record: UsageRecord) -> None:
     await house.store.open()
     first = house.metering()
-    first.meter.record(record)
+    first.meter.record(record, None)
     first.meter.drain()
     first.journal.close()  # and nothing else happens in this process
     second = house.metering()
-    second.meter.record(record)
+    second.meter.record(record, None)
     await second.stop()
     assert await house.requests() == {"/a": 2}
     await house.store.close()
@@ -128,7 +127,7 @@ async def test_store_that_is_away_at_the_stop(house: House, record: UsageRecord)
     """Its directory is not there yet."""
     house.store = SqliteStore(house.directory / "later" / "usage.sqlite", reactor)
     metering = house.metering()
-    metering.meter.record(record)
+    metering.meter.record(record, None)
     with logged("flushing") as events:
         await metering.stop()
     assert [event["log_level"].name for event in events] == ["error", "warn"]
@@ -175,7 +174,7 @@ async def test_what_accounts_are_told(house: House, record: UsageRecord) -> None
     metering.catch_up()
     await metering.flusher.caught_up
     assert accounts.told == [("open", 0)], "and not of what others have spent"
-    metering.meter.record(record._replace(spent=(spent, spent)))
+    metering.meter.record(record._replace(spent=(spent, spent)), None)
     await metering.stop()
     assert accounts.told[1:] == [{Account(*spent[:3]): 6}, ("close", 0)]
     await house.store.close()

@@ -91,13 +91,12 @@ class Setup:
     def record(self, *ids: str) -> None:
         """Exchanges that end without a response to hold."""
         for each in ids:
-            self.meter.record(self._record._replace(id=each))
+            self.meter.record(self._record._replace(id=each), None)
 
     def end(self, *ids: str, error: Exception | None = None) -> None:
         """Exchanges that end with a response."""
         for each in ids:
-            self.record(each)
-            self.meter.hold(Response(each, self, error))
+            self.meter.record(self._record._replace(id=each), Response(each, self, error))
 
     def turn(self) -> list[str]:
         """The end of a turn of the loop: what has happened since the last one."""
@@ -216,8 +215,7 @@ def test_release_that_ends_the_next_exchange(setup: Setup) -> None:
             super().release(number)
             setup.end("next")
 
-    setup.record("a")
-    setup.meter.hold(Pipelining("a", setup))
+    setup.meter.record(setup._record._replace(id="a"), Pipelining("a", setup))
     setup.end("b")
     assert setup.turn() == ["append a b", "release a", "release b"]
     assert setup.turn() == ["append next", "release next"]

@@ -60,6 +60,6 @@ def test_a_flush_takes_what_this_turn_of_the_loop_has_brought(
     tmp_path: Path, record: UsageRecord
 ) -> None:
     made = metering(tmp_path)
-    made.meter.record(record)
+    made.meter.record(record, None)
     made.flush()
     assert [segment.records for segment in made.journal.closed] == [1]

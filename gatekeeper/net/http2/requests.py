@@ -231,10 +231,8 @@ class RequestStream(UnreadStream):
     def _end(self, section: Fields | None, payload: bytes, trailers: Fields) -> None:
         """Send the response's end; not before its usage is written down."""
         self._held = (section, payload, trailers)
-        exchange, meter = self._exchange, self._connection.plane.meter
-        if meter is not None and exchange is not None and exchange.metered:
-            meter.hold(self)
-        else:
+        exchange = self._exchange
+        if exchange is None or not exchange.metered:  # else the meter knows
             self._send_end()
 
     def release(self, number: int) -> None:
