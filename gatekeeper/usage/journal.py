@@ -30,7 +30,7 @@ from gatekeeper.usage.journal_directory import (
 from gatekeeper.usage.lease_files import LeaseFiles
 from gatekeeper.usage.owners import Owner, Owners
 from gatekeeper.usage.records import UsageRecord
-from gatekeeper.usage.segment_file import Allocate, Segment, SegmentFile, Sums
+from gatekeeper.usage.segment_file import Segment, SegmentFile, Sums, Write
 from gatekeeper.usage.segments import HEAD, Key, Scan, encode_blocks, scan
 from gatekeeper.usage.syncing import InThread, Syncing
 from gatekeeper.usage.undelivered import Undelivered
@@ -45,9 +45,8 @@ SEGMENT_RECORDS: Final = 2_000
 #: Where they are added up at once, it is the counters that take time; many records may be few.
 SUMMED_RECORDS: Final = 10_000
 
-#: Bytes that a segment has room for. It ends where the next records do not fit; for what is too
-#: long alone there is more.
-SEGMENT_ROOM: Final = 2 * 1024 * 1024
+#: A segment whose records are long ends earlier, at so many bytes.
+SEGMENT_BYTES: Final = 4 * 1024 * 1024
 
 #: Counters that are kept of closed segments. Of further ones the file is read again, once the
 #: store takes them.
@@ -79,13 +78,12 @@ class Journal:
 
     ``fsync`` is ``none``, ``interval`` or ``always``: but for ``none``, somebody has to call
     :meth:`sync`, which closes files, too. ``node`` is new for each process, so that sequence
-    numbers may begin at 1. ``now`` is the wall clock; ``allocate`` and ``force`` are
-    ``os.posix_fallocate`` and ``os.fsync``. With ``counters`` what is appended is added up at once,
-    which is cheaper than to read it again later.
+    numbers may begin at 1. ``now`` is the wall clock; ``write`` and ``force`` are ``os.write`` and
+    ``os.fsync``. With ``counters`` what is appended is added up at once, which is cheaper than to
+    read it again later.
 
-    Where the disk has no room for another segment, or fails, the journal is failing: it takes
-    nothing more until :meth:`look_after` finds that it can. One line in the log says that it began,
-    one that it ended.
+    After a write that failed the journal is failing: it takes nothing more until
+    :meth:`look_after` finds that it can. One line in the log says that it began, one that it ended.
 
     Where another process moves what is written here into the store, it is told of each segment
     that is ready (``hand_over``), and tells when that is done (:meth:`done`). Nothing that anybody
@@ -108,7 +106,7 @@ class Journal:
         segment_records: int | None = None,
         in_thread: InThread = deferToThread,
         now: Callable[[], float] = time.time,
-        allocate: Allocate = os.posix_fallocate,
+        write: Write = os.write,
         force: Callable[[int], None] = os.fsync,
     ) -> None:
         self.fsync: Final = fsync
@@ -119,14 +117,14 @@ class Journal:
         self._hand_over = hand_over
         self._counters = counters
         self._fresh: list[UsageRecord] = []  # not added up yet
-        self._many = False  # whether there are many counters
+        self._complete = False  # whether the segment is to be closed
         self._summed = 0  # counters that closed segments have
         if segment_records is None:
             segment_records = SEGMENT_RECORDS if counters is None else SUMMED_RECORDS
         self._segment_records = segment_records
         self._in_thread = in_thread
         self._now = now
-        self._allocate = allocate
+        self._write = write
         self._force = force
         self.lock = open_directory(directory, lock)
         self._owners = _owners(directory, (self.node, worker))
@@ -197,20 +195,16 @@ class Journal:
         """
         count = len(records)
         blocks = encode_blocks(records)
-        size = len(blocks)
         number = -1
         try:
             file = self._file
-            if (
-                file is None
-                or size > file.room
-                or file.segment.records >= self._segment_records
-                or self._many
-            ):
-                file = self._next_file(size)
+            if file is None or self._complete:
+                file = self._next_file()
+            segment = file.segment
+            before = segment.size
             if held is not None:
-                segment = file.segment
-                number = self.undelivered.begin(segment.key.sequence, segment.size, held)
+                offset = before or len(HEAD)
+                number = self.undelivered.begin(segment.key.sequence, offset, held)
             file.append(blocks, count)
         except OSError as error:
             self.refused += count
@@ -226,9 +220,11 @@ class Journal:
                 self._add_up(self._counters)
         self.appended += count
         self.records += count
-        self.bytes += size
+        self.bytes += segment.size - before
         if self.bytes >= self._size:
             self._measure()
+        if segment.records >= self._segment_records or segment.size >= SEGMENT_BYTES:
+            self._complete = True  # and closed before the next one: now responses are sent
         return number
 
     def rotate(self) -> None:
@@ -236,9 +232,8 @@ class Journal:
         file, self._file = self._file, None
         if file is None:
             return
-        file.end()
+        self._complete = False
         if not file.segment.records:
-            self.bytes -= file.segment.size
             file.remove()
             return
         self._sum_up(file.segment)
@@ -255,7 +250,7 @@ class Journal:
         if counters is None:
             return
         self._add_up(counters)
-        self._many = False
+        self._complete = False
         sums = Sums(counters.take(), counters.take_spent())
         if self._summed + len(sums.counters) <= _SUMS:
             self._summed += len(sums.counters)
@@ -264,7 +259,8 @@ class Journal:
     def _add_up(self, counters: Counters) -> None:
         fresh, self._fresh = self._fresh, []
         counters.add_all(fresh)
-        self._many = len(counters) >= SEGMENT_RECORDS
+        if len(counters) >= SEGMENT_RECORDS:
+            self._complete = True
 
     def sync(self) -> Deferred[None]:
         """Force to the disk what was appended before, in a thread.
@@ -290,8 +286,8 @@ class Journal:
             os.close(self.lock)
             self.lock = -1
 
-    def _next_file(self, size: int) -> SegmentFile:
-        """Begin a segment that has room for so many bytes.
+    def _next_file(self) -> SegmentFile:
+        """Begin a segment.
 
         :raises OSError: it cannot be made.
         :raises JournalError: the journal is failing.
@@ -302,9 +298,7 @@ class Journal:
         self._sequence += 1
         key = Key(self.node, self._worker, self._sequence)
         segment = Segment(self._directory / key.file_name, key, self._now())
-        room = max(SEGMENT_ROOM, len(HEAD) + size)
-        self._file = SegmentFile(segment, room, self._allocate)
-        self.bytes += segment.size
+        self._file = SegmentFile(segment, self._write)
         return self._file
 
     def _measure(self) -> None:
@@ -392,7 +386,7 @@ class Journal:
         if self.failing_since is None:
             return succeed(None)
         force = None if self.fsync == "none" else self._force
-        return self._in_thread(lambda: probe(self._directory, self._allocate, force)).addCallbacks(
+        return self._in_thread(lambda: probe(self._directory, self._write, force)).addCallbacks(
             self._recovered, self._still_failing
         )
 

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from gatekeeper.errors import ConfigurationError, Problem
 from gatekeeper.usage.owners import Owner, Owners
-from gatekeeper.usage.segment_file import STEP, Allocate, Segment
+from gatekeeper.usage.segment_file import Segment, Write
 from gatekeeper.usage.segments import HEAD, Key, decode_blocks, encode_blocks, scan
 from gatekeeper.usage.undelivered import Lost, undelivered
 
@@ -30,6 +30,9 @@ _NOTES: Final = ".undelivered"
 
 #: Seconds between two looks whether that is free.
 _LOOK: Final = 0.05
+
+#: Bytes that it must be possible to write before a journal that failed is trusted again.
+_PROBE: Final = 65_536
 
 #: A segment is a few hundred kilobytes. What is so long that it could not be read is none.
 _LONGEST: Final = 1 << 30
@@ -139,18 +142,17 @@ def notes_of(directory: Path, owner: Owner) -> Path:
     return directory / f"{owner[0]}-{owner[1]}{_NOTES}"
 
 
-def probe(directory: Path, allocate: Allocate, force: Callable[[int], None] | None) -> None:
-    """See whether there is room, and with ``force`` whether the disk takes something.
+def probe(directory: Path, write: Write, force: Callable[[int], None] | None) -> None:
+    """See whether the directory can be written to, and with ``force`` its disk; may take long.
 
-    It may take long.
-
-    :raises OSError: it has not.
+    :raises OSError: it cannot.
     """
     path = directory / f"probe-{os.getpid()}"
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        allocate(fd, 0, STEP)
-        os.pwrite(fd, b"x", 0)
+        left = _PROBE
+        while left > 0:
+            left -= write(fd, bytes(left))
         if force is not None:
             force(fd)
     finally:
@@ -178,8 +180,7 @@ def _left_over(path: Path, key: Key, lost: Sequence[Lost]) -> Segment | None:
     try:
         status = path.stat()
         data = path.read_bytes() if status.st_size <= _LONGEST else b""
-        begun = HEAD.startswith(data[: len(HEAD)].rstrip(b"\0"))
-        if status.st_size <= _LONGEST and begun:
+        if status.st_size <= _LONGEST and HEAD.startswith(data[: len(HEAD)]):
             return _repaired(path, key, status.st_mtime, data, lost)
         why = "it is not a segment of this version"
     except OSError as error:
@@ -195,11 +196,11 @@ def _repaired(
     if of_it:
         data = _without(path, data, of_it)
     found = scan(data)
-    if torn := data[found.end :].rstrip(b"\0"):
+    if found.torn:
         log.warn(
             "{path}: the last {torn} bytes, of a write that was not finished, are cut off",
             path=path,
-            torn=len(torn),
+            torn=found.torn,
         )
     if not found.blocks:
         path.unlink()

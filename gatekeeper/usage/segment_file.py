@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import mmap
+import errno
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -17,12 +17,8 @@ from gatekeeper.usage.segments import HEAD, Key
 
 log = Logger()
 
-#: Bytes that a file takes from the disk at a time.
-STEP = 64 * 1024
-
-#: Sees to it that a file has room: its descriptor, from where, how many bytes
-#: (``os.posix_fallocate``).
-Allocate = Callable[[int, int, int], None]
+#: Writes some bytes to a file and returns how many (``os.write``).
+Write = Callable[[int, bytes], int]
 
 
 class Sums(NamedTuple):
@@ -37,7 +33,7 @@ class Segment:
     """A file of the journal: how many whole records are in it, and its length in bytes up to there.
 
     ``since`` is when its first record came (seconds since the epoch); ``gone``: nobody needs it any
-    more. ``sums`` is what its records come to, counters and what was spent, where that is known.
+    more. ``sums`` is what its records come to, where that is known.
     """
 
     path: Path
@@ -50,58 +46,42 @@ class Segment:
 
 
 class SegmentFile:
-    """The file of a new segment (mode 0600), with room for so many bytes.
+    """The file of a new segment, open for appending (mode 0600). ``write`` is ``os.write``.
 
-    The file is in our memory, so that appending is no system call, and what was appended outlives
-    the process. The disk gives what is written to before that, :data:`STEP` by step: ``allocate``
-    is ``os.posix_fallocate``.
-
-    :raises OSError: it cannot be made; nothing is left of it.
+    :raises OSError: it cannot be made.
     """
 
-    def __init__(self, segment: Segment, room: int, allocate: Allocate) -> None:
+    def __init__(self, segment: Segment, write: Write) -> None:
         self.segment = segment
-        self.room = room
-        """Bytes that can still be appended."""
         self.dirty = False
         """Whether something was written that has not been forced to the disk."""
         self.is_new = True
         """Whether its name has not been forced to the disk."""
-        self._allocate = allocate
-        self._allocated = 0
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        self._write = write
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         self._fd = os.open(segment.path, flags, 0o600)
-        try:
-            os.ftruncate(self._fd, room)
-            self._memory = mmap.mmap(self._fd, room)
-            self.append(HEAD, 0)
-        except OSError:
-            self.remove()
-            raise
 
     def append(self, blocks: bytes, records: int) -> None:
-        """Append blocks with so many records; they must not be longer than the ``room``.
+        """Append blocks with so many records, all or nothing.
 
-        :raises OSError: the disk is full, or fails; nothing was appended.
+        :raises OSError: nothing was appended. Where that could not be undone, a torn tail is left:
+            the file must not be appended to any more.
         """
-        segment, size = self.segment, len(blocks)
-        begin = segment.size
-        end = begin + size
-        if end > self._allocated:
-            more = min(max(STEP, end - self._allocated), self.room + begin - self._allocated)
-            self._allocate(self._fd, self._allocated, more)
-            self._allocated += more
-        self._memory[begin:end] = blocks
-        segment.size = end
+        segment = self.segment
+        data = blocks if segment.size else HEAD + blocks
+        try:
+            written = self._write(self._fd, data)
+            while written < len(data):
+                more = self._write(self._fd, data[written:])
+                if not more:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                written += more
+        except OSError:
+            os.ftruncate(self._fd, segment.size)
+            raise
+        segment.size += len(data)
         segment.records += records
-        self.room -= size
         self.dirty = True
-
-    def end(self) -> None:
-        """Give back what was not needed: nothing is appended any more. Never fails."""
-        self._memory.close()
-        with suppress(OSError):  # What is behind the last block is known to be nothing.
-            os.ftruncate(self._fd, self.segment.size)
 
     def force(self, fsync: Callable[[int], None]) -> None:
         """Wait until everything is on the disk; may run in a thread.

@@ -11,8 +11,7 @@ checksum   4      CRC-32 of the 12 bytes before it and of the payload
 payload           MessagePack: an array of records, each of them an array of its fields
 =========  =====  ============================================================================
 
-A process that is killed leaves zeros behind the last block, room that was not needed, and at most a
-piece of another block, the *torn tail*.
+A process that is killed leaves at most a beginning of its last block, the *torn tail*.
 
 Pure: nothing is opened or written here.
 """
@@ -42,7 +41,6 @@ BLOCK_RECORDS: Final = 500
 
 _HEADER: Final = struct.Struct(">4sIII")
 _CHECKED: Final = struct.Struct(">4sII")  # the part of it that is in the checksum
-_LONG_ARRAY: Final = struct.Struct(">BI")  # MessagePack's "array 32"
 _NAME: Final = re.compile(r"([0-9A-Za-z]{1,64})-([0-9]{1,6})-([0-9]{1,12})\.journal")
 _LARGEST: Final = 2**63 - 1
 
@@ -84,7 +82,7 @@ class Block(NamedTuple):
 
 
 class Scan(NamedTuple):
-    """What is in a segment: good blocks, bytes that are damaged between them, what is behind."""
+    """What is in a segment: good blocks, bytes that are damaged between them, the torn tail."""
 
     blocks: list[Block]
     damaged: int
@@ -140,14 +138,7 @@ def decode_blocks(data: bytes, blocks: Sequence[Block]) -> list[UsageRecord]:
 
     Fields that did not exist when a record was written have their defaults.
     """
-    payloads = [data[block.start : block.end] for block in blocks]
-    if len(blocks) > 1 and all(b"\x90" < payload[:1] <= b"\x9f" for payload in payloads):
-        # Short arrays, as good as always: one long array of their records is decoded faster.
-        count = sum(payload[0] & 0x0F for payload in payloads)
-        joined = b"".join((_LONG_ARRAY.pack(0xDD, count), *(each[1:] for each in payloads)))
-        with suppress(msgspec.DecodeError):
-            return _decode(joined)
-    return [record for payload in payloads for record in decode_block(payload)]
+    return [record for block in blocks for record in decode_block(data[block.start : block.end])]
 
 
 def decode_block(payload: bytes) -> list[UsageRecord]:

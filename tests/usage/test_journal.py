@@ -13,9 +13,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gatekeeper.errors import JournalError
 from gatekeeper.usage import journal as journal_module
-from gatekeeper.usage.journal import SEGMENT_ROOM, Journal
-from gatekeeper.usage.records import UsageRecord
-from gatekeeper.usage.segment_file import STEP
+from gatekeeper.usage.counters import Counters
+from gatekeeper.usage.journal import SEGMENT_RECORDS, SUMMED_RECORDS, Journal
+from gatekeeper.usage.records import Account, Spent, UsageRecord
 from gatekeeper.usage.segments import HEAD, encode_blocks
 from tests.usage.journals import (
     NOW,
@@ -34,19 +34,19 @@ result_of = SynchronousTestCase().successResultOf
 
 
 class Disk:
-    """``os.posix_fallocate`` with faults: a script of what to raise, or ``None``."""
+    """``os.write`` with faults: a script of how many bytes to take, or what to raise."""
 
     def __init__(self) -> None:
-        self.script: list[OSError | None] = []
+        self.script: list[int | OSError] = []
         self.broken: OSError | None = None
         self.calls = 0
 
-    def allocate(self, fd: int, offset: int, length: int) -> None:
+    def write(self, fd: int, data: bytes) -> int:
         self.calls += 1
         step = self.script.pop(0) if self.script else self.broken
-        if step is not None:
+        if isinstance(step, OSError):
             raise step
-        os.posix_fallocate(fd, offset, length)
+        return os.write(fd, data if step is None else data[:step])
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def disk() -> Disk:
 
 @pytest.fixture
 def journal(tmp_path: Path, disk: Disk) -> Journal:
-    return make_journal(tmp_path / "journal", allocate=disk.allocate)
+    return make_journal(tmp_path / "journal", write=disk.write)
 
 
 @pytest.fixture
@@ -72,9 +72,10 @@ def ids(path: Path) -> list[str]:
 
 
 class TestAppending:
-    def test_what_is_appended_is_in_the_segment(self, journal: Journal, some: Some) -> None:
+    def test_one_write_for_each(self, journal: Journal, disk: Disk, some: Some) -> None:
         journal.append(some("a", "b"))
         journal.append(some("c"))
+        assert disk.calls == 2
         assert (journal.records, journal.appended, journal.refused) == (3, 3, 0)
         journal.rotate()
         (segment,) = journal.closed
@@ -118,46 +119,27 @@ class TestAppending:
     def test_a_segment_ends_with_so_many_bytes(
         self, journal: Journal, some: Some, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        block = len(encode_blocks(some("a")))
-        monkeypatch.setattr(journal_module, "SEGMENT_ROOM", len(HEAD) + 2 * block)
+        monkeypatch.setattr(journal_module, "SEGMENT_BYTES", 2 * len(encode_blocks(some("a"))))
         for each in "abcde":
             journal.append(some(each))
         assert [ids(segment.path) for segment in journal.closed] == [["a", "b"], ["c", "d"]]
-        assert [segment.path.stat().st_size for segment in journal.closed] == [
-            len(HEAD) + 2 * block
-        ] * 2
-
-    def test_what_is_too_long_for_a_segment_gets_one_of_its_own(
-        self, journal: Journal, record: UsageRecord
-    ) -> None:
-        long = record._replace(path="x" * 2 * SEGMENT_ROOM)
-        for each in (record, long, record):
-            journal.append([each])
-        journal.rotate()
-        assert [records_in(segment.path) for segment in journal.closed] == [
-            [record], [long], [record],
-        ]  # fmt: skip
-
-    def test_room_on_the_disk_comes_step_by_step(
-        self, journal: Journal, disk: Disk, some: Some
-    ) -> None:
-        block = len(encode_blocks(some("a")))
-        for _ in range(STEP // block):
-            journal.append(some("a"))
-        assert disk.calls == 1
-        journal.append(some("a"))
-        assert disk.calls == 2
-        (path,) = journal._directory.glob("*.journal")
-        assert path.stat().st_blocks * 512 == 2 * STEP
-        journal.rotate()
-        assert path.stat().st_blocks * 512 < 2 * STEP
-        assert path.stat().st_size == journal.closed[0].size
 
     def test_nothing_appended_no_segment(self, journal: Journal) -> None:
         journal.rotate()
         journal.close()
         assert not journal.closed
         assert journal_files(journal._directory) == []
+
+    def test_a_segment_is_closed_after_its_responses_are_sent(
+        self, tmp_path: Path, some: Some
+    ) -> None:
+        """Whoever it is handed over to would count them, even if we were killed now."""
+        handed: list[object] = []
+        journal = make_journal(tmp_path, segment_records=1, hand_over=handed.append)
+        journal.append(some("a"), ["a"])
+        assert handed == []
+        journal.append(some("b"), ["b"])
+        assert len(handed) == 1
 
     @pytest.mark.parametrize("fsync", ["none", "interval", "always"])
     def test_descriptors_are_given_back(self, tmp_path: Path, some: Some, fsync: str) -> None:
@@ -175,6 +157,58 @@ class TestAppending:
         nodes = {make_journal(tmp_path / name, node=None).node for name in "ab"}
         assert len(nodes) == 2
         assert all(len(node) == 16 for node in nodes)
+
+
+class TestSums:
+    """Where it adds up, the flush need not read what is written."""
+
+    def test_what_a_segment_comes_to(self, tmp_path: Path, some: Some) -> None:
+        journal = make_journal(tmp_path, counters=Counters(), segment_records=2)
+        for each in "abc":
+            journal.append(some(each))
+        journal.rotate()
+        sums = [segment.sums for segment in journal.closed]
+        assert [
+            counted.requests
+            for each in sums
+            if each is not None
+            for counted in each.counters.values()
+        ] == [2, 1]
+
+    def test_what_was_spent(self, tmp_path: Path, record: UsageRecord) -> None:
+        journal = make_journal(tmp_path, counters=Counters())
+        journal.append([record._replace(spent=(Spent("prepaid", "main", "alice", 3),))] * 2)
+        journal.rotate()
+        sums = journal.closed[0].sums
+        assert sums is not None
+        assert sums.spent == {Account("prepaid", "main", "alice"): 6}
+
+    def test_many_records_may_be_few_counters(self, tmp_path: Path, some: Some) -> None:
+        journal = make_journal(tmp_path, counters=Counters())
+        for _ in range(SUMMED_RECORDS // 500 + 1):
+            journal.append(some("a") * 500)
+        assert [segment.records for segment in journal.closed] == [SUMMED_RECORDS]
+
+    def test_many_counters_end_a_segment(self, tmp_path: Path, record: UsageRecord) -> None:
+        journal = make_journal(tmp_path, counters=Counters(10_000))
+        for number in range(SEGMENT_RECORDS // 500 + 1):
+            journal.append([record._replace(path=f"/{number}/{each}") for each in range(500)])
+        assert [segment.records for segment in journal.closed] == [SEGMENT_RECORDS]
+
+    def test_not_more_than_fits_into_memory(
+        self, tmp_path: Path, record: UsageRecord, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(journal_module, "_SUMS", 5)
+        journal = make_journal(tmp_path, counters=Counters())
+
+        def use(paths: int) -> bool:
+            journal.append([record._replace(path=f"/{each}") for each in range(paths)])
+            journal.rotate()
+            return journal.closed[-1].sums is not None
+
+        assert [use(3), use(3), use(2), use(1)] == [True, False, True, False]
+        journal.remove(journal.closed[0])
+        assert [use(3), use(1)] == [True, False]
 
 
 class TestBound:
@@ -242,14 +276,16 @@ ERRORS = [errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS, errno.EFBIG]
 
 class TestFailing:
     @pytest.mark.parametrize("number", ERRORS)
+    @pytest.mark.parametrize("taken", [None, 1, len(HEAD), 50])
     def test_all_or_nothing(
-        self, journal: Journal, disk: Disk, record: UsageRecord, some: Some, number: int
+        self, journal: Journal, disk: Disk, some: Some, number: int, taken: int | None
     ) -> None:
-        """An append that fails leaves no trace."""
+        """An append that fails, at once or in the middle, leaves no trace."""
         journal.append(some("a"))
-        disk.script = [OSError(number, os.strerror(number))]
+        error = OSError(number, os.strerror(number))
+        disk.script = [error] if taken is None else [taken, error]
         with pytest.raises(JournalError) as caught:
-            journal.append([*some("b"), record._replace(path="x" * STEP)])
+            journal.append(some("b", "c"))
         text = os.strerror(number)
         assert str(caught.value) == (
             f"state_dir: {journal._directory}: {text[0].lower()}{text[1:]}"
@@ -257,20 +293,66 @@ class TestFailing:
         assert (journal.full, journal.failing, journal.failing_since) == (True, True, NOW)
         assert (journal.records, journal.appended, journal.refused) == (1, 1, 2)
         (segment,) = journal.closed
-        assert journal.bytes == segment.size == segment.path.stat().st_size
+        assert segment.path.stat().st_size == segment.size
         assert ids(segment.path) == ["a"]
 
-    @pytest.mark.parametrize("steps", [0, 1])
+    @pytest.mark.parametrize("taken", [None, 1, 50])
     def test_no_empty_segment_is_left(
-        self, journal: Journal, disk: Disk, record: UsageRecord, steps: int
+        self, journal: Journal, disk: Disk, some: Some, taken: int | None
     ) -> None:
-        """Whether there is no room for its beginning, or none for what it was made for."""
-        disk.script = [*[None] * steps, FULL]
+        disk.script = [FULL] if taken is None else [taken, FULL]
         with pytest.raises(JournalError):
-            journal.append([record._replace(path="x" * STEP)])
+            journal.append(some("a"))
         assert not journal.closed
-        assert (journal.records, journal.bytes) == (0, 0)
         assert journal_files(journal._directory) == []
+
+    def test_a_write_of_nothing_is_a_full_disk(
+        self, journal: Journal, disk: Disk, some: Some
+    ) -> None:
+        disk.script = [5, 0]
+        with pytest.raises(JournalError, match="no space left on device"):
+            journal.append(some("a"))
+
+    def test_many_small_writes_are_one_append(
+        self, journal: Journal, disk: Disk, some: Some
+    ) -> None:
+        disk.script = [1, 2, 3]
+        journal.append(some("a"))
+        journal.rotate()
+        assert ids(journal.closed[0].path) == ["a"]
+
+    def test_what_cannot_be_undone_is_a_torn_tail(
+        self, journal: Journal, disk: Disk, some: Some, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def cannot(fd: int, size: int) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+        journal.append(some("a"))
+        disk.script = [50, FULL]
+        monkeypatch.setattr(os, "ftruncate", cannot)
+        with pytest.raises(JournalError):
+            journal.append(some("b"))
+        (segment,) = journal.closed
+        assert segment.path.stat().st_size == segment.size + 50
+        assert result_of(journal.read(segment)).found[1:] == (0, 0)
+        journal.close()
+        with logged("journal_directory") as events:
+            (again,) = make_journal(journal._directory, node="m").closed
+        assert (again.size, again.records) == (segment.size, 1)
+        assert [event["torn"] for event in events] == [50]
+
+    def test_whole_block_that_was_not_acknowledged_does_not_count(
+        self, journal: Journal, disk: Disk, some: Some, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The response was withheld, though the first of two blocks had got to the disk."""
+        monkeypatch.setattr("gatekeeper.usage.segments.BLOCK_RECORDS", 1)
+        monkeypatch.setattr(os, "ftruncate", _raise(OSError(errno.EIO, "Input/output error")))
+        journal.append(some("a"))
+        disk.script = [len(encode_blocks(some("b"))), FULL]
+        with pytest.raises(JournalError):
+            journal.append(some("b", "c"))
+        reading = result_of(journal.read(journal.closed[0]))
+        assert reading.found.records == 1
 
     def test_nothing_is_tried_while_it_fails(
         self, journal: Journal, disk: Disk, some: Some
@@ -289,7 +371,6 @@ class TestFailing:
         self, journal: Journal, disk: Disk, some: Some
     ) -> None:
         journal.append(some("a"))
-        journal.rotate()
         disk.broken = FULL
         with logged("journal") as events:
             with pytest.raises(JournalError):
@@ -306,7 +387,17 @@ class TestFailing:
         journal.append(some("c"))
         journal.rotate()
         assert [ids(segment.path) for segment in journal.closed] == [["a"], ["c"]]
-        assert len(journal_files(journal._directory)) == 2
+        assert journal_files(journal._directory) == [FIRST, SECOND]
+
+    def test_little_room_is_not_enough_to_begin_again(
+        self, journal: Journal, disk: Disk, some: Some
+    ) -> None:
+        disk.script = [FULL, 4096, FULL]
+        with pytest.raises(JournalError):
+            journal.append(some("a"))
+        result_of(journal.look_after())
+        assert journal.failing
+        assert journal_files(journal._directory) == []
 
     def test_why_it_fails_may_change(self, journal: Journal, disk: Disk, some: Some) -> None:
         disk.script = [FULL, OSError(errno.EROFS, "Read-only file system")]
@@ -318,9 +409,8 @@ class TestFailing:
 
     def test_full_and_failing(self, tmp_path: Path, disk: Disk, some: Some) -> None:
         """What ends the failing does not end its being full."""
-        journal = make_journal(tmp_path, size=1, allocate=disk.allocate)
+        journal = make_journal(tmp_path, size=1, write=disk.write)
         journal.append(some("a"))
-        journal.rotate()
         disk.script = [FULL]
         with pytest.raises(JournalError):
             journal.append(some("b"))
@@ -331,7 +421,6 @@ class TestFailing:
 
     def test_room_does_not_end_the_failing(self, journal: Journal, disk: Disk, some: Some) -> None:
         journal.append(some("a"))
-        journal.rotate()
         disk.script = [FULL]
         with pytest.raises(JournalError):
             journal.append(some("b"))

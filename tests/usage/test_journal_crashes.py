@@ -112,24 +112,34 @@ def append_until_it_fails(journal: Journal, record: UsageRecord) -> int:
 
 
 def test_limit_on_files(tmp_path: Path, record: UsageRecord) -> None:
-    """Where the system allows no file so long, nothing can be written down, until it does."""
+    """A write is cut short by the system, then fails; a new segment works."""
 
     def work(tell: Callable[[int], None]) -> None:
-        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+        limit = 100_000
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
         journal = make_journal(tmp_path)
-        tell(append_until_it_fails(journal, record))
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        result_of(journal.look_after())
-        journal.append([record])
-        tell(journal.records)
+        taken = 0
+        for _ in range(3):
+            taken += append_until_it_fails(journal, record)
+            tell(taken if journal.failing else 0)
+            result_of(journal.look_after())
+            if journal.failing:
+                break
 
     child = Child(work)
-    assert [child.told(), child.told()] == [0, 1]
+    told = [child.told(), child.told(), child.told(), child.told()]
     child.end()
+    assert told[3] is None
+    first, _, total = told[:3]
+    assert first
+    assert total == 3 * first, "each segment takes as much"
     with logged("journal_directory") as events:
-        assert make_journal(tmp_path, node="x").records == 1
-    assert events == []
+        journal = make_journal(tmp_path, node="x")
+    assert events == [], "what was cut short has been undone"
+    assert journal.records == total
+    assert len(journal.closed) == 3
+    for segment in journal.closed:
+        assert [each.id for each in records_in(segment.path)] == [str(n) for n in range(first)]
 
 
 @pytest.fixture

@@ -65,7 +65,7 @@ def test_every_torn_tail_is_cut(tmp_path: Path, block: bytes) -> None:
         path.write_bytes(data[:cut])
         whole = max(0, cut - len(HEAD)) // len(block)
         good = len(HEAD) + whole * len(block)
-        torn = len(data[good:cut].rstrip(b"\0"))
+        torn = max(0, cut - good)
         with logged("journal_directory") as events:
             journal = make_journal(tmp_path)
         journal.close()
@@ -87,7 +87,9 @@ def test_damage_in_the_middle_is_left_for_the_flush(tmp_path: Path, block: bytes
     assert path.read_bytes() == data
 
 
-@pytest.mark.parametrize("content", [b"gkusage\x02" + b"future", b"#!/bin/sh\n", b"GKUSAGE\x01"])
+@pytest.mark.parametrize(
+    "content", [b"gkusage\x02" + b"future", b"#!/bin/sh\n", bytes(4096), b"GKUSAGE\x01"]
+)
 def test_what_is_not_ours_is_left_alone(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a-0-00000001.journal"
     path.write_bytes(content)

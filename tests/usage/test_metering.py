@@ -43,14 +43,14 @@ def test_another_daemon(tmp_path: Path) -> None:
 def test_problems_for_readiness(
     tmp_path: Path, record: UsageRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(fd: int, offset: int, length: int) -> None:
+    def full(fd: int, data: bytes) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     made = metering(tmp_path)
     made.flusher.failing_since = 0.0
     made.flusher._clock.advance(42)  # type: ignore[attr-defined]
     assert made.problem() == "the store has taken no usage for 42 s; it is kept"
-    made.journal._allocate = full
+    made.journal._write = full
     with pytest.raises(JournalError):
         made.journal.append([record])
     assert made.problem() == ("usage cannot be written down: requests are refused; see the log")

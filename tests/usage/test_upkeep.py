@@ -29,9 +29,9 @@ class Disk:
         self.forced += 1
         self._check()
 
-    def allocate(self, fd: int, offset: int, length: int) -> None:
+    def write(self, fd: int, data: bytes) -> int:
         self._check()
-        os.posix_fallocate(fd, offset, length)
+        return os.write(fd, data)
 
     def _check(self) -> None:
         if self.fault is not None:
@@ -42,7 +42,7 @@ class Setup:
     def __init__(self, directory: Path, fsync: str) -> None:
         self.disk = Disk()
         self.journal: Journal = make_journal(
-            directory, fsync=fsync, force=self.disk.force, allocate=self.disk.allocate
+            directory, fsync=fsync, force=self.disk.force, write=self.disk.write
         )
         self.clock = Clock()
         self.upkeep = Upkeep(self.journal, self.clock, INTERVAL)
