@@ -151,7 +151,6 @@ class LoopTransport:
         """Whether :meth:`loseWriteConnection` leaves the other direction open."""
         return self._loop_transport.can_write_eof()
 
-    @property
     def descriptor(self) -> int:
         """The socket's, as long as the kernel has taken all that was written; -1: it has not.
 

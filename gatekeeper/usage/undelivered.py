@@ -56,7 +56,6 @@ _TAKEN: Final = 56  # where msg_len is in a message
 class Sending(Protocol):
     """What is needed of a transport (:class:`gatekeeper.net.transports.LoopTransport`)."""
 
-    @property
     def descriptor(self) -> int:
         """The socket's, if it takes bytes as they are, and has taken all so far; -1: it has not."""
 
@@ -107,14 +106,14 @@ class Undelivered:
     def begin(self, sequence: int, offset: int, held: Sequence[object]) -> int:
         """Note that responses are about to end, before their records are written down.
 
-        Where, and which (``None``: there is no response to that record). Returns the number of the
+        Where, and which (false: there is no response to that record). Returns the number of the
         first; those of the others follow.
         """
         group = self._free.pop() if self._free else 0
         begin, count = group * _SIZE, len(held)
         self._memory[begin + _MESSAGE : begin + _MESSAGE * (1 + count)] = self._messages[count]
         first = group * (1 + GROUP) + 1
-        if None in held:
+        if not all(held):
             for number, each in enumerate(held, first):
                 if each is None:
                     self.settle(number)
@@ -136,15 +135,15 @@ class Undelivered:
     def send(self, number: int, transport: Sending, data: bytes) -> None:
         """Send the end of a response: with the last byte of it its record counts."""
         size = len(data)
-        descriptor = transport.descriptor
+        descriptor = transport.descriptor()
         if descriptor < 0 or size > _LONGEST:
             self.settle(number)
             transport.send(data)
             return
         self._copy[:size] = data
         self._length[0] = size
-        sent = _sendmmsg(descriptor, self._pointers[number], 1, _FLAGS)
-        taken = self._taken[number * 16 + 14] if sent == 1 else 0
+        _sendmmsg(descriptor, self._pointers[number], 1, _FLAGS)
+        taken = self._taken[number * 16 + 14]
         if taken != size:  # the rest has to wait, or the peer is gone, which the loop finds out
             self.settle(number)
             transport.write(memoryview(data)[taken:])

@@ -27,8 +27,11 @@ class Wire:
     def __init__(self) -> None:
         self.ours, self.theirs = socket.socketpair()
         self.ours.setblocking(False)
-        self.descriptor = self.ours.fileno()
+        self.number = self.ours.fileno()
         self.written = b""
+
+    def descriptor(self) -> int:
+        return self.number
 
     def write(self, data: bytes | memoryview) -> None:
         self.written += bytes(data)
@@ -94,7 +97,7 @@ class TestNotes:
 
     def test_a_whole_group(self, path: Path, wire: Wire) -> None:
         notes = Undelivered(path)
-        first = notes.begin(1, 8, [""] * GROUP)
+        first = notes.begin(1, 8, ["x"] * GROUP)
         notes.send(first + GROUP - 1, wire, b"x")
         assert lost(path) == [Lost(1, 8, GROUP, set(range(GROUP - 1)))]
 
@@ -182,7 +185,7 @@ class TestSending:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
             connection.connect(listener.getsockname())
             connection.setblocking(False)
-            wire.descriptor = connection.fileno()
+            wire.number = connection.fileno()
             data = os.urandom(200_000)
             self.sent(path, wire, data)
             taken = len(data) - len(wire.written)
@@ -202,7 +205,7 @@ class TestSending:
         assert wire.written == b"the end", "the loop finds out"
 
     def test_what_waits_already_comes_first(self, path: Path, wire: Wire) -> None:
-        wire.descriptor = -1
+        wire.number = -1
         self.sent(path, wire, b"the end")
         assert wire.written == b"the end"
         assert wire.received() == b""
@@ -323,7 +326,7 @@ def test_kill_at_any_moment(tmp_path: Path, record: UsageRecord) -> None:
 def _answer(journal: Journal, record: UsageRecord, connection: socket.socket) -> None:
     """Turns of one to seven responses, for ever."""
     wire = Wire()
-    wire.descriptor = connection.fileno()
+    wire.number = connection.fileno()
     count = 0
     while True:
         select.select([], [connection], [])  # much more than a turn has room then
