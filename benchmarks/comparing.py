@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from typing import NamedTuple, TypeAlias
 
@@ -56,6 +57,32 @@ def compare(
         finally:  # what there is when somebody interrupts us, too
             for name, found in samples.items():
                 _keep(results, row, name, unit, found)
+
+
+def compare_together(
+    results: Results, row: str, unit: str, contenders: Sequence[Contender], *, rounds: int
+) -> None:
+    """Measure all of them at the same time, on the one core that they share, ``rounds`` times.
+
+    What the machine does meanwhile, it does to all of them: small differences show, though each
+    figure is higher than that of one who has the core, and its caches, to itself.
+    """
+    samples: dict[str, list[Sample]] = {name: [] for name, _ in contenders}
+    with ExitStack() as stack:
+        measures = [stack.enter_context(context) for _, context in contenders]
+        try:
+            with ThreadPoolExecutor(len(measures)) as pool:
+                for number in range(1, rounds + 1):
+                    print(f"{row}: round {number} of {rounds} …", file=sys.stderr, flush=True)
+                    found = pool.map(lambda measure: measure(), measures)
+                    for name, sample in zip(samples, found, strict=True):
+                        samples[name].append(sample._replace(others=None))
+        except NotMeasuredError as error:
+            for name in samples:
+                results.miss(row, name, error)
+        finally:
+            for name, values in samples.items():
+                _keep(results, row, name, unit, values)
 
 
 def _keep(results: Results, row: str, name: str, unit: str, samples: Sequence[Sample]) -> None:

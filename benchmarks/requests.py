@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 from benchmarks import servers
 from benchmarks.bench import Bench
-from benchmarks.comparing import Measure, Sample, compare
+from benchmarks.comparing import Measure, Sample, compare, compare_together
 from benchmarks.credentials import Key, make_key
 from benchmarks.load import Load, Request
 from benchmarks.processes import Stopwatch
@@ -51,9 +51,9 @@ def tls(bench: Bench, results: Results) -> None:
 
 
 def metering(bench: Bench, results: Results) -> None:
-    """What counting usage adds."""
+    """What counting usage adds. Both daemons work at the same time, for it is little."""
     with servers.origin(bench) as origin:
-        compare(
+        compare_together(
             results,
             "metering",
             UNIT,
@@ -61,7 +61,7 @@ def metering(bench: Bench, results: Results) -> None:
                 ("off", _small(bench, servers.gatekeeper(bench, origin, usage=False))),
                 ("on", _small(bench, servers.gatekeeper(bench, origin, usage=True))),
             ],
-            rounds=8,
+            rounds=6,
         )
 
 
