@@ -40,9 +40,11 @@ async def drain(core: Core, reactor: Any, seconds: float) -> None:
 
 
 def cut_all(core: Core) -> None:
-    """Cut what runs, and hang up on everybody."""
+    """Cut what runs, and hang up on everybody; what is over and counted goes out before."""
     for exchange in list(core.plane.live):
         exchange.cut("shutdown")
+    if core.recording is not None:
+        core.recording.meter.drain()
     for connection in list(core.connections.open):
         connection.transport.abortConnection()
 

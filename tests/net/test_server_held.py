@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from gatekeeper.auth.interfaces import Deny
+from gatekeeper.core import Core
+from gatekeeper.draining import cut_all
 from gatekeeper.net.transports import LoopTransport
 from gatekeeper.usage.meter import Held
 from gatekeeper.usage.records import UsageRecord
@@ -72,6 +76,18 @@ def test_a_whole_response_waits(world: World) -> None:
     assert client.received() == b""
     meter.written()
     assert client.message().body == b"hi"
+
+
+def test_it_goes_out_before_everybody_is_hung_up_on(world: World) -> None:
+    meter = metered(world)
+    recording = SimpleNamespace(meter=SimpleNamespace(drain=meter.written))
+    core = SimpleNamespace(plane=world.plane, connections=world.connections, recording=recording)
+    client, upstream = asks(world)
+    upstream.sends(OK)
+    assert client.received() == b""
+    cut_all(cast("Core", core))
+    assert client.message().body == b"hi"
+    assert client.was_aborted
 
 
 def test_of_a_long_response_the_last_piece_waits(world: World) -> None:
