@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from math import ceil
@@ -14,7 +13,7 @@ from typing import Final, Literal, get_args
 from twisted.logger import Logger
 
 from gatekeeper.errors import ConfigurationError, Problem
-from gatekeeper.usage.owners import Owner, Owners
+from gatekeeper.usage.owners import Owner, Owners, file_of, owner_of
 from gatekeeper.usage.segment_file import Segment, Write
 from gatekeeper.usage.segments import HEAD, Key, decode_blocks, encode_blocks, scan
 from gatekeeper.usage.undelivered import Lost, undelivered
@@ -26,7 +25,7 @@ log = Logger()
 Ending = Literal["damaged", "rejected"]
 
 _LOCK: Final = "lock"
-_NOTES: Final = ".undelivered"
+_NOTES: Final = "undelivered"
 
 #: Seconds between two looks whether that is free.
 _LOOK: Final = 0.05
@@ -34,10 +33,8 @@ _LOOK: Final = 0.05
 #: Bytes that it must be possible to write before a journal that failed is trusted again.
 _PROBE: Final = 65_536
 
-#: A segment is a few hundred kilobytes. What is so long that it could not be read is none.
+#: A segment is a few megabytes at the most. What is so long that it could not be read is none.
 _LONGEST: Final = 1 << 30
-
-_NOTES_NAME: Final = re.compile(rf"([0-9A-Za-z]{{1,64}})-([0-9]{{1,6}}){re.escape(_NOTES)}")
 
 
 def open_directory(directory: Path, inherited: int = -1) -> int:
@@ -109,7 +106,7 @@ def left_over(
     segments = []
     try:
         for path in directory.iterdir():
-            owner = _owner_of_notes(path.name)
+            owner = owner_of(path.name, _NOTES)
             if owner is not None and owner not in owners:
                 found.setdefault(owner, [])
             key = Key.of_file(path.name)
@@ -139,7 +136,7 @@ def set_aside(directory: Path) -> dict[Path, int]:
 
 def notes_of(directory: Path, owner: Owner) -> Path:
     """Where an owner notes what it is about to deliver (:class:`.undelivered.Undelivered`)."""
-    return directory / f"{owner[0]}-{owner[1]}{_NOTES}"
+    return file_of(directory, owner, _NOTES)
 
 
 def probe(directory: Path, write: Write, force: Callable[[int], None] | None) -> None:
@@ -169,11 +166,6 @@ def reason(error: OSError) -> str:
     """Return what the system says, as a part of a sentence."""
     text = error.strerror or str(error)
     return text[:1].lower() + text[1:]
-
-
-def _owner_of_notes(name: str) -> Owner | None:
-    found = _NOTES_NAME.fullmatch(name)
-    return None if found is None else (found[1], int(found[2]))
 
 
 def _left_over(path: Path, key: Key, lost: Sequence[Lost]) -> Segment | None:

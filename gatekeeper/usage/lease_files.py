@@ -6,15 +6,14 @@ finds the file: the next one here, or one that runs beside it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from gatekeeper.usage.owners import Owner, Owners
+from gatekeeper.usage.owners import Owner, Owners, file_of, owner_of
 from gatekeeper.usage.segments import Key
 
-_NAME: Final = re.compile(r"([0-9A-Za-z]{1,64})-([0-9]{1,6})\.lease")
+_ENDING: Final = "lease"
 
 
 class LeaseFiles:
@@ -42,9 +41,8 @@ class LeaseFiles:
 
         :raises OSError: they cannot be found out.
         """
-        for path in sorted(self._directory.glob("*.lease")):
-            found = _NAME.fullmatch(path.name)
-            owner = None if found is None else (found[1], int(found[2]))
+        for path in sorted(self._directory.glob(f"*.{_ENDING}")):
+            owner = owner_of(path.name, _ENDING)
             if owner is None or owner == self.own:
                 continue
             if owner in self._claimed:
@@ -68,7 +66,7 @@ class LeaseFiles:
         self._path(owner or self.own).unlink(missing_ok=True)
 
     def _path(self, owner: Owner) -> Path:
-        return self._directory / f"{owner[0]}-{owner[1]}.lease"
+        return file_of(self._directory, owner, _ENDING)
 
     def _has_segments(self, owner: Owner) -> bool:
         """Whether it has left usage that is not in the store. What was set aside never will be."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import struct
 from hashlib import blake2b
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Final, TypeAlias
 Owner: TypeAlias = tuple[str, int]
 
 _FILE: Final = "owners"
+_OWNER: Final = re.compile(r"([0-9A-Za-z]{1,64})-([0-9]{1,6})")
 
 #: ``struct flock`` of 64-bit Linux: type, whence, start, length, pid.
 _FLOCK: Final = struct.Struct("@hhqqi0q")
@@ -58,6 +60,18 @@ class Owners:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def file_of(directory: Path, owner: Owner, ending: str) -> Path:
+    """A file that an owner has beside its segments."""
+    return directory / f"{owner[0]}-{owner[1]}.{ending}"
+
+
+def owner_of(name: str, ending: str) -> Owner | None:
+    """Whose file it is, see :func:`file_of`; ``None``: it is no such file."""
+    stem, _, found = name.rpartition(".")
+    owner = _OWNER.fullmatch(stem) if found == ending else None
+    return None if owner is None else (owner[1], int(owner[2]))
 
 
 def _byte_of(owner: Owner) -> int:
