@@ -393,14 +393,11 @@ class ClientConnection:
 
     def _end(self, data: bytes, *, whole: bool) -> None:
         """Send the response's end, ``whole``: all of it; not before its usage is written down."""
+        self._held = data
+        self._held_all = whole
         exchange = self._exchange
-        if exchange is not None and exchange.metered:  # the meter knows
-            self._held = data
-            self._held_all = whole
-            return
-        if data:
-            self.transport.send(data)
-        self._response_done()
+        if exchange is None or not exchange.metered:  # else the meter knows
+            self._send_end()
 
     def release(self, number: int) -> None:
         """The usage record is in the journal: send what was held."""

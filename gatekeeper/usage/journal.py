@@ -232,11 +232,11 @@ class Journal:
         file, self._file = self._file, None
         if file is None:
             return
-        self._complete = False
         if not file.segment.records:
             file.remove()
             return
         self._sum_up(file.segment)
+        self._complete = False
         self.closed.append(file.segment)
         self._syncing.retire(file)
         if self._hand_over is not None:
@@ -250,7 +250,6 @@ class Journal:
         if counters is None:
             return
         self._add_up(counters)
-        self._complete = False
         sums = Sums(counters.take(), counters.take_spent())
         if self._summed + len(sums.counters) <= _SUMS:
             self._summed += len(sums.counters)
