@@ -69,8 +69,8 @@ def compare_together(
     """
     samples: dict[str, list[Sample]] = {name: [] for name, _ in contenders}
     with ExitStack() as stack:
-        measures = [stack.enter_context(context) for _, context in contenders]
         try:
+            measures = [stack.enter_context(context) for _, context in contenders]
             with ThreadPoolExecutor(len(measures)) as pool:
                 for number in range(1, rounds + 1):
                     print(f"{row}: round {number} of {rounds} …", file=sys.stderr, flush=True)
