@@ -55,8 +55,8 @@ class LoopTransport:
     """A connection, as a Twisted protocol sees it.
 
     ``write`` collects what is written in one turn of the loop. ``send`` gives it to the kernel at
-    once, which is cheaper for who has all he will say for now; what the kernel does not take, and
-    what goes through TLS, is written.
+    once, so that nothing is in the way of a response's end (see ``descriptor``); what the kernel
+    does not take, and what goes through TLS, is written.
 
     ``registerProducer`` names who is paused while this transport's write buffer is full: with
     back-pressure, usually the transport of the other side of the proxy. ``on_lost`` is called when

@@ -13,7 +13,7 @@ from zope.interface import implementer
 
 from gatekeeper.usage.journal import Journal
 from gatekeeper.usage.records import UsageRecord
-from gatekeeper.usage.segments import decode_block, scan
+from gatekeeper.usage.segments import decode_blocks, scan
 
 T = TypeVar("T")
 
@@ -36,11 +36,7 @@ def make_journal(directory: Path, **options: Any) -> Journal:
 def records_in(path: Path) -> list[UsageRecord]:
     """All records in good blocks of a segment."""
     data = path.read_bytes()
-    return [
-        record
-        for block in scan(data).blocks
-        for record in decode_block(data[block.start : block.end])
-    ]
+    return decode_blocks(data, scan(data).blocks)
 
 
 def journal_files(directory: Path) -> list[str]:

@@ -15,6 +15,7 @@ from gatekeeper.usage.segments import (
     MARK,
     Key,
     decode_block,
+    decode_blocks,
     encode_blocks,
     scan,
 )
@@ -30,11 +31,7 @@ RECORDS = st.builds(
 
 
 def records_of(data: bytes) -> list[UsageRecord]:
-    return [
-        record
-        for block in scan(data).blocks
-        for record in decode_block(data[block.start : block.end])
-    ]
+    return decode_blocks(data, scan(data).blocks)
 
 
 @pytest.fixture
