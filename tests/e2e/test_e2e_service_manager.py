@@ -16,9 +16,9 @@ import pytest
 from tests.daemon import Daemon, wait_until
 from tests.e2e.plain import PLAIN
 from tests.e2e.test_e2e_reload import ALICE, accepts, ask, post_reload, request
-from tests.e2e.test_e2e_upgrade import serving, upgrade, wait_for_the_end
 from tests.hostile.raw import Client
 from tests.origin import Origin
+from tests.process.upgrading import serving, upgrade, wait_for_the_end
 
 #: What systemd does between fork and exec, with its sockets at the descriptors in the arguments.
 _MANAGER = """

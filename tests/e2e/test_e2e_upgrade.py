@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,51 +14,14 @@ from tests.e2e.plain import PLAIN
 from tests.e2e.test_e2e_reload import ALICE, Download, accepts, ask, request
 from tests.hostile.raw import BrokenTransferError, Client
 from tests.origin import Origin
+from tests.process.crew import is_there
 from tests.process.load import SteadyLoad
-
-
-def upgrade(daemon: Daemon) -> int:
-    """Have another process take over. Gives the old one's number."""
-    old = daemon.pid
-    os.kill(old, signal.SIGUSR2)
-    wait_until(lambda: daemon.pid_file.read_text() not in ("", str(old)), "another process")
-    daemon.pid = int(daemon.pid_file.read_text())
-    return old
-
-
-def is_there(pid: int) -> bool:
-    """Whether a process is there, and not only waited for."""
-    try:
-        return (Path("/proc") / str(pid) / "stat").read_text().rsplit(")")[-1][1] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def wait_for_the_end(pid: int) -> None:
-    wait_until(lambda: not is_there(pid), "the old one is gone")
+from tests.process.upgrading import serving, upgrade, wait_for_the_end
 
 
 def wait_for_answers(load: SteadyLoad, more: int = 200) -> None:
     served = load.complete + more
     wait_until(lambda: load.complete > served, f"{more} answers; {load.failed}")
-
-
-@contextmanager
-def serving(daemon: Daemon, *, something_fails: bool = False) -> Iterator[None]:
-    """A daemon of several processes, one after the other; all end, and nothing goes wrong."""
-    daemon.start()
-    try:
-        yield
-        daemon.terminate()
-        wait_until(lambda: not daemon.is_running, f"the end:\n{daemon.log}")
-        assert not daemon.pid_file.exists()
-        if not something_fails:
-            daemon.check_log()
-    except BaseException:
-        daemon.show()
-        raise
-    finally:
-        daemon.kill()
 
 
 @pytest.mark.parametrize("kind", ["foreground", "background with TLS"])

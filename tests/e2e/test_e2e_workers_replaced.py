@@ -25,6 +25,7 @@ from tests.process.crew import (
     workers,
 )
 from tests.process.load import SteadyLoad
+from tests.process.upgrading import serving, upgrade, wait_for_the_end
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 
@@ -95,30 +96,18 @@ def test_another_process_takes_over(tmp_path: Path) -> None:
     with SteadyLoad(daemon.port("gateway"), ALICE, kept=8, fresh=8) as load:
         daemon.ports["origin"] = load.origin_port
         daemon.configure(CREW)
-        daemon.start()
-        try:
+        with serving(daemon):
             load.begin()
-            old, crew_before = daemon.pid, workers(daemon).values()
+            crew_before = workers(daemon).values()
             wait_until(lambda: load.complete > 100, "some answers")
             daemon.configure(CREW.replace("workers = 2", "workers = 3"))
-            os.kill(old, signal.SIGUSR2)
-            wait_until(lambda: daemon.pid_file.read_text() not in ("", str(old)), "another process")
-            daemon.pid = int(daemon.pid_file.read_text())
-            for pid in (*crew_before, old):
-                wait_until(lambda pid=pid: not is_there(pid), "the old ones' end")  # type: ignore[misc]
+            for pid in (*crew_before, upgrade(daemon)):
+                wait_for_the_end(pid)
             served = load.complete
             wait_until(lambda: load.complete > served + 100, "more answers")
             load.stop()
             assert load.failed == {}
             assert len(workers(daemon)) == 3
-            daemon.terminate()
-            wait_until(lambda: not daemon.is_running, "the end")
-            daemon.check_log()
-        except BaseException:
-            daemon.show()
-            raise
-        finally:
-            daemon.kill()
     assert counted(daemon) == {"/echo/x": load.complete}
 
 
@@ -136,24 +125,12 @@ def test_workers_count_rates_together(tmp_path: Path, origin: Origin) -> None:
         assert set(statuses) <= {200, 429}
         return statuses.count(200)
 
-    daemon.start()
-    try:
+    with serving(daemon, something_fails=True):
         assert admitted(2) == 4
         kill(daemon, 1)
         assert admitted(2) == 4
-        old = daemon.pid
-        os.kill(old, signal.SIGUSR2)
-        wait_until(lambda: daemon.pid_file.read_text() not in ("", str(old)), "another process")
-        daemon.pid = int(daemon.pid_file.read_text())
-        wait_until(lambda: not is_there(old), "the old one's end")
+        wait_for_the_end(upgrade(daemon))
         assert admitted(4) == 4
-        daemon.terminate()
-        wait_until(lambda: not daemon.is_running, "the end")
-    except BaseException:
-        daemon.show()
-        raise
-    finally:
-        daemon.kill()
 
 
 def test_fewer_workers_take_a_restart(tmp_path: Path, origin: Origin) -> None:
