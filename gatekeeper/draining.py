@@ -36,15 +36,15 @@ async def drain(core: Core, reactor: Any, seconds: float) -> None:
     await empty
     if timer.active():
         timer.cancel()
-    cut_all(core)
+    await cut_all(core)
 
 
-def cut_all(core: Core) -> None:
+async def cut_all(core: Core) -> None:
     """Cut what runs, and hang up on everybody; what is over and counted goes out before."""
     for exchange in list(core.plane.live):
         exchange.cut("shutdown")
     if core.recording is not None:
-        core.recording.meter.drain()
+        await core.recording.settle()
     for connection in list(core.connections.open):
         connection.transport.abortConnection()
 

@@ -148,7 +148,7 @@ class Worker:
         self._reactor.callLater(_LAST, os._exit, 1)
         self._stop(0.0)
         if self._core is not None:
-            cut_all(self._core)
+            ensureDeferred(cut_all(self._core)).addErrback(self._give_up)
 
     def _end(self, finish: Callable[[Core], Coroutine[Any, Any, None]]) -> None:
         if self._ending:

@@ -55,8 +55,8 @@ _SUMS: Final = 50_000
 #: Records that are added up at a time: one by one it takes three times as long.
 _AT_ONCE: Final = 500
 
-#: Turns of the loop whose responses wait for the disk with ``fsync = "always"``, as far as a kill
-#: is concerned; without that, one is over before the next one begins.
+#: Groups of responses that may wait for the disk with ``fsync = "always"``, if a kill is not to
+#: count them; without that, one is over before the next one begins.
 _WAITING: Final = 64
 
 
@@ -198,7 +198,7 @@ class Journal:
         number = -1
         try:
             file = self._file
-            if file is None or self._complete:
+            if file is None or (self._complete and not self.undelivered.busy):
                 file = self._next_file()
             segment = file.segment
             before = segment.size
@@ -228,15 +228,24 @@ class Journal:
         return number
 
     def rotate(self) -> None:
-        """Close the segment that is written to, if there is one: it waits for the store then."""
+        """Close the segment that is written to, if there is one: it waits for the store then.
+
+        Where responses to its records wait for the disk, it is closed after that.
+        """
+        if self.undelivered.busy:
+            self._complete = True
+        else:
+            self._close_file()
+
+    def _close_file(self) -> None:
         file, self._file = self._file, None
+        self._complete = False
         if file is None:
             return
         if not file.segment.records:
             file.remove()
             return
         self._sum_up(file.segment)
-        self._complete = False
         self.closed.append(file.segment)
         self._syncing.retire(file)
         if self._hand_over is not None:
@@ -270,14 +279,14 @@ class Journal:
         def failed(failure: Failure) -> None:
             if isinstance(failure.value, OSError):
                 raise self._failed(failure.value) from failure.value
-            self.rotate()  # The file is closed already.
+            self._close_file()  # It is that for the system already.
             failure.raiseException()
 
         return self._syncing.sync(lambda: self._file).addErrback(failed)
 
     def close(self) -> None:
         """Let go of files and directory. Segments may still be read and removed."""
-        self.rotate()
+        self._close_file()
         self._syncing.close()
         self.undelivered.close()
         self._owners.close()
@@ -293,7 +302,7 @@ class Journal:
         """
         if self._problem:
             raise JournalError(self._problem)
-        self.rotate()
+        self._close_file()
         self._sequence += 1
         key = Key(self.node, self._worker, self._sequence)
         segment = Segment(self._directory / key.file_name, key, self._now())
@@ -392,7 +401,7 @@ class Journal:
     def _failed(self, error: OSError) -> JournalError:
         """Begin to fail. The segment is closed: only a new one can be trusted."""
         self._problem = f"state_dir: {self._directory}: {reason(error)}"
-        self.rotate()
+        self._close_file()
         self.full = True
         if self.failing_since is None:
             self.failing_since = self._now()

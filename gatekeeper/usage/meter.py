@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol, TypeAlias
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -66,8 +66,10 @@ class Meter:
 
     ``call_soon`` schedules a call for the end of this turn or the beginning of the next one
     (``loop.call_soon``). Nothing is kept from one turn to another but, with ``fsync = "always"``,
-    responses that wait for the disk. ``lost`` is told what records had spent that could not be
-    written down. ``send`` and ``settle`` are those of :class:`Undelivered`.
+    while the disk is waited for: what comes meanwhile goes there together, however many turns that
+    takes, so the disk's latency bounds the delay and not the throughput. ``lost`` is told what
+    records had spent that could not be written down. ``send`` and ``settle`` are those of
+    :class:`Undelivered`.
     """
 
     def __init__(
@@ -82,10 +84,11 @@ class Meter:
         self._undelivered = journal.undelivered
         self.send: Final = self._undelivered.send
         self.settle: Final = self._undelivered.settle
-        always = journal.fsync == "always"
-        self._commit = GroupCommit(journal.sync, self._release) if always else None
+        self._always = journal.fsync == "always"
         self._records: list[UsageRecord] = []
         self._held: list[Held | None] = []
+        self._forced: list[tuple[_Held, int]] = []  # by the sync that runs, and their first numbers
+        self._idle: list[Deferred[None]] = []
 
     @property
     def full(self) -> bool:
@@ -104,16 +107,31 @@ class Meter:
         self._held.append(held)
 
     def drain(self) -> None:
-        """Write down what was collected. Called by the loop, and once before a stop."""
+        """Write down what was collected, unless the disk is waited for. Called by the loop."""
+        if not self._forced:
+            self.write_down()
+
+    def idle(self) -> Deferred[None]:
+        """Write down what was collected; fires when no response waits any more. Never fails."""
+        self.drain()
+        if not self._forced:
+            return succeed(None)
+        self._idle.append(Deferred())
+        return self._idle[-1]
+
+    def write_down(self) -> None:
+        """Write down what was collected, whatever is waited for: a last time before a stop."""
         records, held = self._records, self._held
         self._records, self._held = [], []
         while len(records) > GROUP:
-            self._write_down(records[:GROUP], held[:GROUP])
+            self._append(records[:GROUP], held[:GROUP])
             records, held = records[GROUP:], held[GROUP:]
         if records:
-            self._write_down(records, held)
+            self._append(records, held)
+        if self._forced:
+            self._journal.sync().addErrback(self._not_forced).addCallback(self._over)
 
-    def _write_down(self, records: Sequence[UsageRecord], held: _Held) -> None:
+    def _append(self, records: Sequence[UsageRecord], held: _Held) -> None:
         try:
             number = self._journal.append(records, held)
         except JournalError:  # It has said so in the log.
@@ -122,10 +140,10 @@ class Meter:
             log.failure("{count} usage records are lost", count=len(records))
             self._give_up(records, held)
         else:
-            if self._commit is None:
-                self._release(held, number)
+            if self._always:
+                self._forced.append((held, number))
             else:
-                self._commit.add(held, number)
+                self._release(held, number)
 
     def _release(self, held: _Held, number: int) -> None:
         for place, each in enumerate(held, number):
@@ -136,59 +154,32 @@ class Meter:
                     log.failure("A response could not be ended")
         self._undelivered.end(number)
 
+    def _not_forced(self, failure: Failure) -> None:
+        if not failure.check(JournalError):
+            log.failure("Usage could not be forced to the disk", failure)
+        forced, self._forced = self._forced, []
+        for held, number in forced:
+            _withhold_all(held)
+            self._undelivered.end(number)
+
+    def _over(self, _: None) -> None:
+        forced, self._forced = self._forced, []
+        for held, number in forced:
+            self._release(held, number)
+        self.drain()
+        if not self._forced:
+            idle, self._idle = self._idle, []
+            for each in idle:
+                each.callback(None)
+
     def _give_up(self, records: Iterable[UsageRecord], held: _Held) -> None:
-        withhold_all(held)
+        _withhold_all(held)
         if self._lost is not None:
             for record in records:
                 self._lost(record.spent)
 
 
-class GroupCommit:
-    """Releases responses once the disk has what was appended before they came.
-
-    ``sync`` forces it there; ``release`` is told what was held, and its first number, see
-    :class:`Meter`. While one call runs, responses gather for the next, however many turns of the
-    loop that takes: so the disk's latency bounds the delay and not the throughput.
-    """
-
-    def __init__(
-        self, sync: Callable[[], Deferred[None]], release: Callable[[_Held, int], None]
-    ) -> None:
-        self._sync = sync
-        self._release = release
-        self._waiting: list[tuple[_Held, int]] = []
-        self._running = False
-
-    def add(self, held: _Held, number: int) -> None:
-        """Release these after a sync that begins now or later."""
-        self._waiting.append((held, number))
-        if not self._running:
-            self._begin()
-
-    def _begin(self) -> None:
-        groups, self._waiting = self._waiting, []
-        self._running = True
-        self._sync().addCallbacks(self._done, self._failed, (groups,), errbackArgs=(groups,))
-
-    def _done(self, _: None, groups: list[tuple[_Held, int]]) -> None:
-        for held, number in groups:
-            self._release(held, number)
-        self._running = False
-        if self._waiting:
-            self._begin()
-
-    def _failed(self, failure: Failure, groups: list[tuple[_Held, int]]) -> None:
-        if not failure.check(JournalError):
-            log.failure("Usage could not be forced to the disk", failure)
-        # What came meanwhile went into the same files, of which nothing is certain now.
-        groups, self._waiting = groups + self._waiting, []
-        self._running = False
-        for held, number in groups:
-            withhold_all(held)
-            self._release((), number)
-
-
-def withhold_all(held: Iterable[Held | None]) -> None:
+def _withhold_all(held: Iterable[Held | None]) -> None:
     """Withhold each, whatever one of them does."""
     for each in held:
         if each is not None:

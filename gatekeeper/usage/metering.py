@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, TimeoutError, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from gatekeeper.config.model import Usage
 from gatekeeper.store.interface import IStore
@@ -22,6 +23,9 @@ from gatekeeper.usage.segments import Key
 from gatekeeper.usage.upkeep import Upkeep
 
 log = Logger()
+
+#: Seconds that the disk has for what is written down last.
+_DISK: Final = 5.0
 
 
 class Spending(Protocol):
@@ -95,6 +99,7 @@ class Recording:
             counters=None if reads_again else Counters(settings.max_paths),
         )
         self.meter = Meter(self.journal, call_soon, accounts.lost if accounts else None)
+        self._reactor = reactor
         self._accounts = accounts
         self._receiver = receiver
         self._upkeep = Upkeep(
@@ -113,12 +118,20 @@ class Recording:
         """Begin to look after the journal."""
         self._upkeep.start()
 
+    async def settle(self) -> None:
+        """Write down what has ended by now, and let responses go out. Never fails.
+
+        Those that wait for the disk have some seconds for that.
+        """
+        await self.meter.idle().addTimeout(_DISK, self._reactor).addErrback(_disk_hangs)
+
     async def stop(self) -> None:
         """Write down and flush what there is. No exchange may end any more; the store is open.
 
         What the store does not take now stays in the journal for the next start.
         """
-        self.meter.drain()
+        await self.settle()
+        self.meter.write_down()
         left = await self._flush_rest()
         if self._accounts is not None:
             await self._accounts.close(left)
@@ -204,3 +217,11 @@ class Metering(Recording):
 
     def _gather(self) -> Deferred[None]:
         return succeed(None) if self.others is None else self.others.gather()
+
+
+def _disk_hangs(failure: Failure) -> None:
+    failure.trap(TimeoutError)
+    log.error(
+        "state_dir: the disk takes more than {seconds:.0f} s for usage: what waits for it is cut",
+        seconds=_DISK,
+    )

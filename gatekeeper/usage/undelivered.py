@@ -84,6 +84,7 @@ class Undelivered:
 
     def __init__(self, path: Path | None = None, groups: int = 1) -> None:
         self._path = path
+        self._groups = groups
         self._free = list(range(1, 1 + groups))
         # Group 0 is for what finds no other: several may use it at once, and nobody will ask.
         self._memory = _map(path, (1 + groups) * _SIZE)
@@ -102,6 +103,11 @@ class Undelivered:
             ctypes.c_void_p(begin + _MESSAGE * number)
             for number in range((1 + groups) * (1 + GROUP))
         ]
+
+    @property
+    def busy(self) -> bool:
+        """Whether a group has begun and not ended."""
+        return len(self._free) < self._groups
 
     def begin(self, sequence: int, offset: int, held: Sequence[object]) -> int:
         """Note that responses are about to end, before their records are written down.
@@ -149,12 +155,12 @@ class Undelivered:
             transport.write(memoryview(data)[taken:])
 
     def close(self) -> None:
-        """Nothing ends any more; may be called again."""
+        """Nothing ends any more; may be called again. Notes on what has not ended are left."""
         for view in (self._taken, self._length):
             view.release()
         for memory in (self._memory, self._copy):
             memory.close()
-        if self._path is not None:
+        if self._path is not None and not self.busy:
             with suppress(OSError):
                 self._path.unlink()
 

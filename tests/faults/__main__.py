@@ -18,12 +18,15 @@ from tests.servers import PostgresServer
 
 
 def one_node(
-    faults: Collection[Callable[[house.House], None]], server: PostgresServer, fsync: str
+    faults: Collection[Callable[[house.House], None]],
+    server: PostgresServer,
+    fsync: str,
+    disk_latency: float,
 ) -> Iterator[house.Result]:
     """A round of each fault, with a node of its own."""
     for fault in faults:
         with tempfile.TemporaryDirectory(prefix="gatekeeper-faults-") as directory:
-            yield house.run(fault, Path(directory), server, fsync)
+            yield house.run(fault, Path(directory), server, fsync, disk_latency)
 
 
 def two_nodes(
@@ -51,6 +54,13 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=20, help="rounds of each fault (20)")
     parser.add_argument("--fsync", choices=("none", "interval", "always"), default="interval")
     parser.add_argument(
+        "--disk-latency",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="that each fsync takes longer (one node; 0)",
+    )
+    parser.add_argument(
         "--nodes", action="store_true", help="two nodes with a Redis, instead of one"
     )
     parser.add_argument("--only", metavar="FAULT", help="one fault instead of all")
@@ -68,11 +78,16 @@ def main() -> int:
         parser.error(f"--only: choose from {', '.join(known)}")
     faults = [known[name] for name in known if options.only in (None, name)]
     results: list[Any] = []
+    round_: Iterator[Any]
     server = PostgresServer(programs)
     try:
         server.start()
         for number in range(1, options.rounds + 1):
-            for result in (two_nodes if options.nodes else one_node)(faults, server, options.fsync):
+            if options.nodes:
+                round_ = two_nodes(faults, server, options.fsync)
+            else:
+                round_ = one_node(faults, server, options.fsync, options.disk_latency)
+            for result in round_:
                 results.append(result)
                 print(f"round {number} of {options.rounds}: {result}", file=sys.stderr)
     finally:

@@ -51,6 +51,10 @@ to = "http://@origin@"
 checkers = ["users"]
 """
 
+_SLOW_DISK: Final = (
+    "import os, time; fsync = os.fsync; os.fsync = lambda fd: (time.sleep(SECONDS), fsync(fd))[1]"
+)
+
 
 @dataclass
 class Result:
@@ -74,7 +78,11 @@ class Result:
 
 
 class House:
-    """Everything that a fault can be done to."""
+    """Everything that a fault can be done to.
+
+    With ``disk_latency`` (seconds) each fsync of the daemon takes so much longer; that of workers
+    does not.
+    """
 
     def __init__(
         self,
@@ -82,6 +90,7 @@ class House:
         server: PostgresServer,
         fsync: str,
         *,
+        disk_latency: float = 0.0,
         small_disk: bool = False,
         workers: int = 1,
     ) -> None:
@@ -91,6 +100,7 @@ class House:
         self.relay = Relay(server.port)
         self._wrapper = _small_disk(directory / "state" / "journal") if small_disk else ()
         self._fsync = fsync
+        self._disk_latency = disk_latency
         self._workers = workers
         self.daemon: Daemon
         self.load: Load
@@ -103,6 +113,9 @@ class House:
         text = _CONFIGURATION.replace("URL", url).replace("FSYNC", self._fsync)
         text = f"workers = {self._workers}\n{text}"
         self.daemon = Daemon(self.directory, text, wrapper=self._wrapper)
+        if self._disk_latency:
+            slow = _SLOW_DISK.replace("SECONDS", str(self._disk_latency))
+            self.daemon.program = f"{slow}; {self.daemon.program}"
         with self.relay, Load(self.daemon.port("gateway"), USERS, _CONNECTIONS) as self.load:
             self.daemon.ports["origin"] = self.load.origin_port
             self.daemon.configure(text)
@@ -116,8 +129,8 @@ class House:
                 self.daemon.kill()
 
     def serve(self, requests: int = 300) -> None:
-        """Let so many more requests be answered."""
-        goal = self.load.total + requests
+        """Let so many more requests be answered; a tenth of them with a slow disk."""
+        goal = self.load.total + (requests // 10 if self._disk_latency else requests)
         wait_until(lambda: self.load.total >= goal, f"{requests} more answers", _PATIENCE)
 
     def wait_for_the_store(self, more: int = 1) -> None:
@@ -350,11 +363,22 @@ FAULTS: Final[tuple[Callable[[House], None], ...]] = (
 
 
 def run(
-    fault: Callable[[House], None], directory: Path, server: PostgresServer, fsync: str = "interval"
+    fault: Callable[[House], None],
+    directory: Path,
+    server: PostgresServer,
+    fsync: str = "interval",
+    disk_latency: float = 0.0,
 ) -> Result:
     """Do one round of a fault, and say what it came to."""
     workers = 2 if fault.__name__.startswith("worker_") else 1
-    house = House(directory, server, fsync, small_disk=fault is disk_full, workers=workers)
+    house = House(
+        directory,
+        server,
+        fsync,
+        disk_latency=disk_latency,
+        small_disk=fault is disk_full,
+        workers=workers,
+    )
     try:
         with house.open():
             fault(house)

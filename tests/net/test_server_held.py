@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from gatekeeper.auth.interfaces import Deny
 from gatekeeper.core import Core
@@ -80,14 +81,19 @@ def test_a_whole_response_waits(world: World) -> None:
 
 def test_it_goes_out_before_everybody_is_hung_up_on(world: World) -> None:
     meter = metered(world)
-    recording = SimpleNamespace(meter=SimpleNamespace(drain=meter.written))
+    disk: Deferred[None] = Deferred()
+    recording = SimpleNamespace(settle=lambda: disk)
     core = SimpleNamespace(plane=world.plane, connections=world.connections, recording=recording)
     client, upstream = asks(world)
     upstream.sends(OK)
     assert client.received() == b""
-    cut_all(cast("Core", core))
+    cutting = Deferred.fromCoroutine(cut_all(cast("Core", core)))
+    assert not client.was_aborted
+    meter.written()
+    disk.callback(None)
     assert client.message().body == b"hi"
     assert client.was_aborted
+    assert cutting.called
 
 
 def test_of_a_long_response_the_last_piece_waits(world: World) -> None:

@@ -136,8 +136,9 @@ class TestAppending:
         """Whoever it is handed over to would count them, even if we were killed now."""
         handed: list[object] = []
         journal = make_journal(tmp_path, segment_records=1, hand_over=handed.append)
-        journal.append(some("a"), ["a"])
+        first = journal.append(some("a"), ["a"])
         assert handed == []
+        journal.undelivered.end(first)
         journal.append(some("b"), ["b"])
         assert len(handed) == 1
 

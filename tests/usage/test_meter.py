@@ -138,6 +138,7 @@ def test_one_append_for_each_turn_and_then_the_releases(setup: Setup) -> None:
     setup.end("d")
     assert setup.turn() == ["append d", "release d"]
     assert setup.turn() == []
+    assert setup.meter.idle().called
 
 
 def test_each_response_has_the_number_of_its_record(setup: Setup) -> None:
@@ -224,59 +225,95 @@ def test_release_that_ends_the_next_exchange(setup: Setup) -> None:
 class TestAlways:
     """``fsync = "always"``: releases wait for the disk."""
 
-    def test_release_waits_for_a_sync_that_begins_after_the_append(self, always: Setup) -> None:
+    def test_release_waits_for_a_sync(self, always: Setup) -> None:
+        """What comes meanwhile is written down when that is over, all together."""
         always.end("a")
         assert always.turn() == ["append a", "sync"]
         always.end("b")
-        assert always.turn() == ["append b"], "one at a time"
+        assert always.turn() == []
         always.end("c")
         always.record("d")
-        assert always.turn() == ["append c d"]
-        assert len(always.journal.undelivered.open) == 3
+        assert always.turn() == []
+        assert len(always.journal.undelivered.open) == 1
         always.journal.syncs[0].callback(None)
-        assert always.happened() == ["release a", "sync"]
+        assert always.happened() == ["release a", "append b c d", "sync"]
         always.journal.syncs[1].callback(None)
         assert always.happened() == ["release b", "release c"]
         assert len(always.journal.syncs) == 2, "nothing more to do"
         assert always.journal.undelivered.open == {}
+        always.end("e")
+        assert always.turn() == ["append e", "sync"]
 
     def test_record_without_a_response_is_forced_too(self, always: Setup) -> None:
         always.record("a")
         assert always.turn() == ["append a", "sync"]
         always.record("b")
-        assert always.turn() == ["append b"]
+        assert always.turn() == []
         always.journal.syncs[0].callback(None)
-        assert always.happened() == ["sync"]
+        assert always.happened() == ["append b", "sync"]
+
+    def test_many_groups_at_once(self, always: Setup) -> None:
+        ids = [str(number) for number in range(2 * GROUP + 1)]
+        always.end(*ids)
+        assert [event.count(" ") for event in always.turn()] == [GROUP, GROUP, 1, 0]
+        assert len(always.journal.undelivered.open) == 3
+        always.journal.syncs[0].callback(None)
+        assert always.happened() == [f"release {each}" for each in ids]
+        assert always.journal.undelivered.open == {}
 
     def test_failed_append_is_withheld_at_once(self, always: Setup) -> None:
         always.end("a")
         always.turn()
         always.journal.error = JournalError("full")
         always.end("b")
-        assert always.turn() == ["append b", "withhold b"]
+        assert always.turn() == []
         always.journal.syncs[0].callback(None)
-        assert always.happened() == ["release a"]
+        assert always.happened() == ["release a", "append b", "withhold b"]
+        always.journal.error = None
+        always.end("c")
+        assert always.turn() == ["append c", "sync"]
 
     @pytest.mark.parametrize("error", [JournalError("broken"), ZeroDivisionError()])
     def test_failed_sync(self, always: Setup, error: Exception) -> None:
-        """What waited for the next one is withheld as well: it went into the same file."""
+        """What has come meanwhile is tried of its own."""
         always.end("a")
         always.turn()
         always.end("b")
         always.turn()
         with logged("meter") as events:
             always.journal.syncs[0].errback(Failure(error))
-        assert always.happened() == ["withhold a", "withhold b"]
+        assert always.happened() == ["withhold a", "append b", "sync"]
         assert len(events) == isinstance(error, ZeroDivisionError)
-        assert always.journal.undelivered.open == {}
-        always.end("c")
-        assert always.turn() == ["append c", "sync"]
         always.journal.syncs[1].callback(None)
-        assert always.happened() == ["release c"]
+        assert always.happened() == ["release b"]
+        assert always.journal.undelivered.open == {}
+
+    def test_idle(self, always: Setup) -> None:
+        assert always.meter.idle().called
+        always.end("a")
+        first = always.meter.idle()
+        assert always.happened() == ["append a", "sync"]
+        always.end("b")
+        second = always.meter.idle()
+        always.journal.syncs[0].callback(None)
+        assert not first.called
+        assert not second.called
+        always.journal.syncs[1].callback(None)
+        assert first.called
+        assert second.called
+        assert always.turn()[-1] == "release b"
+
+    def test_a_last_time(self, always: Setup) -> None:
+        """What the disk does not come to is in the journal before the process ends."""
+        always.end("a")
+        always.turn()
+        always.end("b")
+        always.meter.write_down()
+        assert always.happened() == ["append b", "sync"]
 
     @given(st.lists(st.one_of(st.integers(0, 3), st.just("sync")), max_size=30))
     def test_whatever_the_rhythm(self, steps: list[int | str]) -> None:
-        """Releases come in order, and each after a sync that began after its append."""
+        """Releases come in order, each after a sync that began after its append; one at a time."""
         setup = Setup(UsageRecord("", 0, 0, "", "", "", "", "", 0, 0, 0, 0, 0, ""), "always")
         count = 0
         for step in [*steps, "sync", "sync", "sync"]:
@@ -285,7 +322,8 @@ class TestAlways:
                 count += step
                 setup.run_scheduled()
             elif setup.waiting:
-                setup.waiting[0].callback(None)
+                (waiting,) = setup.waiting
+                waiting.callback(None)
         released = [int(name[8:]) for name in setup.events if name.startswith("release")]
         assert released == list(range(count))
         appended = safe = 0

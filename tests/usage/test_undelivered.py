@@ -143,10 +143,20 @@ class TestNotes:
     def test_nothing_is_left_of_an_end_in_good_order(self, path: Path) -> None:
         notes = Undelivered(path)
         assert path.stat().st_mode & 0o777 == 0o600
+        first = notes.begin(1, 8, ["a"])
+        assert notes.busy
+        notes.end(first)
+        assert not notes.busy
         notes.close()
         notes.close()
         assert not path.exists()
         assert lost(path) == []
+
+    def test_what_has_not_ended_by_then_is_known_later(self, path: Path) -> None:
+        notes = Undelivered(path)
+        notes.begin(1, 8, ["a"])
+        notes.close()
+        assert lost(path) == [Lost(1, 8, 1, {0})]
 
     @pytest.mark.parametrize("length", [0, 1, 100, 4096, 8191])
     def test_file_that_is_cut_off(self, path: Path, length: int) -> None:
@@ -282,6 +292,22 @@ class TestWhatIsFound:
         journal = make_journal(left._directory, node="o")
         (segment,) = journal.closed
         assert [record.id for record in records_in(segment.path)] == ["c"]
+
+    def test_a_segment_waits_for_its_responses(self, tmp_path: Path, some: Some) -> None:
+        """What nobody has got yet does not get into the store, whence nobody takes it back."""
+        journal = make_journal(tmp_path, fsync="always")
+        first = journal.append(some("ab"), list("ab"))
+        journal.rotate()
+        second = journal.append(some("c"), ["c"])
+        assert journal_files(tmp_path) == [FIRST]
+        journal.undelivered.end(first)
+        journal.rotate()
+        assert not journal.closed
+        journal.undelivered.end(second)
+        journal.append(some("d"))
+        assert [segment.records for segment in journal.closed] == [3]
+        journal.append(some("e"))
+        assert len(journal.closed) == 1
 
     def test_notes_of_one_who_runs_are_left_alone(self, tmp_path: Path, some: Some) -> None:
         journal = make_journal(tmp_path)
