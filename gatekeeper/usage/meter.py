@@ -15,6 +15,10 @@ from gatekeeper.usage.undelivered import GROUP, Undelivered
 
 log = Logger()
 
+#: Turns of the loop that are written down together at the most: half of what a write costs does
+#: not depend on how much is written.
+TURNS: Final = 4
+
 
 class Held(Protocol):
     """A response whose last bytes wait until its usage record is safe."""
@@ -62,14 +66,15 @@ _Held: TypeAlias = Sequence[Held | None]
 
 
 class Meter:
-    """Writes usage records down once per turn of the event loop, and then lets responses end.
+    """Writes usage records down, and then lets responses end: once per turn of the loop at most.
+
+    While each turn brings more, up to :data:`TURNS` of them are written down together. With
+    ``fsync = "always"``, so is all that comes while the disk is waited for: its latency bounds the
+    delay and not the throughput. Nothing else is kept from one turn to another.
 
     ``call_soon`` schedules a call for the end of this turn or the beginning of the next one
-    (``loop.call_soon``). Nothing is kept from one turn to another but, with ``fsync = "always"``,
-    while the disk is waited for: what comes meanwhile goes there together, however many turns that
-    takes, so the disk's latency bounds the delay and not the throughput. ``lost`` is told what
-    records had spent that could not be written down. ``send`` and ``settle`` are those of
-    :class:`Undelivered`.
+    (``loop.call_soon``). ``lost`` is told what records had spent that could not be written down.
+    ``send`` and ``settle`` are those of :class:`Undelivered`.
     """
 
     def __init__(
@@ -87,6 +92,8 @@ class Meter:
         self._always = journal.fsync == "always"
         self._records: list[UsageRecord] = []
         self._held: list[Held | None] = []
+        self._turns = 0  # since the first of them
+        self._seen = 0  # how many there were in the turn before
         self._forced: list[tuple[_Held, int]] = []  # by the sync that runs, and their first numbers
         self._idle: list[Deferred[None]] = []
 
@@ -102,12 +109,23 @@ class Meter:
         responses are released in the order of their records.
         """
         if not self._records:
-            self._call_soon(self.drain)
+            self._turns = self._seen = 0
+            self._call_soon(self._turn)
         self._records.append(record)
         self._held.append(held)
 
+    def _turn(self) -> None:
+        """A turn of the loop is over."""
+        self._turns += 1
+        count = len(self._records)
+        if self._seen < count < GROUP and self._turns < TURNS:
+            self._seen = count
+            self._call_soon(self._turn)
+        else:
+            self.drain()
+
     def drain(self) -> None:
-        """Write down what was collected, unless the disk is waited for. Called by the loop."""
+        """Write down what was collected, unless the disk is waited for: that follows then."""
         if not self._forced:
             self.write_down()
 

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from gatekeeper.errors import JournalError
-from gatekeeper.usage.meter import Meter
+from gatekeeper.usage.meter import TURNS, Meter
 from gatekeeper.usage.records import UsageRecord
 from gatekeeper.usage.undelivered import GROUP, Undelivered
 from tests.usage.journals import levels, logged
@@ -99,8 +99,9 @@ class Setup:
             self.meter.record(self._record._replace(id=each), Response(each, self, error))
 
     def turn(self) -> list[str]:
-        """The end of a turn of the loop: what has happened since the last one."""
-        self.run_scheduled()
+        """Ends of turns of the loop, until something happens: what that is."""
+        while self.scheduled and not self.events:
+            self.run_scheduled()
         return self.happened()
 
     def run_scheduled(self) -> None:
@@ -139,6 +140,40 @@ def test_one_append_for_each_turn_and_then_the_releases(setup: Setup) -> None:
     assert setup.turn() == ["append d", "release d"]
     assert setup.turn() == []
     assert setup.meter.idle().called
+
+
+def test_turns_that_bring_more_are_written_down_together(setup: Setup) -> None:
+    for each in "abc":
+        setup.end(each)
+        setup.run_scheduled()
+        assert setup.happened() == []
+    setup.run_scheduled()
+    assert setup.happened() == ["append a b c", "release a", "release b", "release c"]
+    assert setup.scheduled == []
+
+
+def test_but_not_for_ever(setup: Setup) -> None:
+    for each in range(TURNS):
+        setup.end(str(each))
+        assert setup.happened() == []
+        setup.run_scheduled()
+    assert setup.happened()[0] == "append 0 1 2 3"
+
+
+def test_nor_more_than_one_group(setup: Setup) -> None:
+    setup.end(*map(str, range(GROUP)))
+    setup.run_scheduled()
+    assert len(setup.happened()) == 1 + GROUP
+
+
+def test_what_was_written_down_in_between(setup: Setup) -> None:
+    """What comes after that is written down, too, and not before its turn is over."""
+    setup.end("a")
+    setup.meter.drain()
+    setup.end("b")
+    assert setup.happened() == ["append a", "release a"]
+    assert setup.turn() == ["append b", "release b"]
+    assert setup.turn() == []
 
 
 def test_each_response_has_the_number_of_its_record(setup: Setup) -> None:
@@ -316,13 +351,17 @@ class TestAlways:
         """Releases come in order, each after a sync that began after its append; one at a time."""
         setup = Setup(UsageRecord("", 0, 0, "", "", "", "", "", 0, 0, 0, 0, 0, ""), "always")
         count = 0
-        for step in [*steps, "sync", "sync", "sync"]:
+        for step in steps:
             if isinstance(step, int):
                 setup.end(*(str(count + index) for index in range(step)))
                 count += step
                 setup.run_scheduled()
             elif setup.waiting:
                 (waiting,) = setup.waiting
+                waiting.callback(None)
+        while setup.scheduled or setup.waiting:
+            setup.run_scheduled()
+            for waiting in setup.waiting:
                 waiting.callback(None)
         released = [int(name[8:]) for name in setup.events if name.startswith("release")]
         assert released == list(range(count))
