@@ -52,9 +52,6 @@ SEGMENT_BYTES: Final = 4 * 1024 * 1024
 #: store takes them.
 _SUMS: Final = 50_000
 
-#: Records that are added up at a time: one by one it takes three times as long.
-_AT_ONCE: Final = 500
-
 #: Groups of responses that may wait for the disk with ``fsync = "always"``, if a kill is not to
 #: count them; without that, one is over before the next one begins.
 _WAITING: Final = 64
@@ -116,7 +113,6 @@ class Journal:
         self._worker = worker
         self._hand_over = hand_over
         self._counters = counters
-        self._fresh: list[UsageRecord] = []  # not added up yet
         self._complete = False  # whether the segment is to be closed
         self._summed = 0  # counters that closed segments have
         if segment_records is None:
@@ -215,9 +211,9 @@ class Journal:
             self.refused += count
             raise
         if self._counters is not None:
-            self._fresh += records
-            if len(self._fresh) >= _AT_ONCE:
-                self._add_up(self._counters)
+            self._counters.add_all(records)
+            if len(self._counters) >= SEGMENT_RECORDS:
+                self._complete = True
         self.appended += count
         self.records += count
         self.bytes += segment.size - before
@@ -258,17 +254,10 @@ class Journal:
         counters = self._counters
         if counters is None:
             return
-        self._add_up(counters)
         sums = Sums(counters.take(), counters.take_spent())
         if self._summed + len(sums.counters) <= _SUMS:
             self._summed += len(sums.counters)
             segment.sums = sums
-
-    def _add_up(self, counters: Counters) -> None:
-        fresh, self._fresh = self._fresh, []
-        counters.add_all(fresh)
-        if len(counters) >= SEGMENT_RECORDS:
-            self._complete = True
 
     def sync(self) -> Deferred[None]:
         """Force to the disk what was appended before, in a thread.
