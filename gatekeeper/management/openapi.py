@@ -25,7 +25,7 @@ _ABOUT: Final = (
 )
 
 #: What every operation may answer with: 503 is of the store.
-_ALWAYS: Final = (400, 401, 403, 503)
+_ALWAYS: Final = (400, 401, 403, 414, 431, 503)
 
 
 class FieldError(Document):

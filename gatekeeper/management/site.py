@@ -37,6 +37,7 @@ class BoundedRequest(Request):
     """A request whose body is kept in memory, up to ``body_limit`` bytes; above it 413."""
 
     body_limit = 65536
+    channel: _Channel
     _refused = False
 
     def gotLength(self, length: int | None) -> None:
@@ -69,11 +70,7 @@ class BoundedRequest(Request):
         """Answer with nothing but ``status``, and hang up."""
         self._refused = True
         self.requestHeaders.removeHeader(b"expect")  # there will be no 100 (Continue)
-        self.channel.write(
-            f"HTTP/1.1 {status.value} {status.phrase}\r\n"
-            "Connection: close\r\nContent-Length: 0\r\n\r\n".encode("ascii")
-        )
-        self.channel.loseConnection()
+        self.channel.refuse(status)
 
     def setHeader(self, name: bytes, value: bytes) -> None:
         """Set a field of the answer, but never the banner that Twisted sets for everybody."""
@@ -101,6 +98,28 @@ class _Channel(HTTPChannel):
             return False
         return bool(super().checkPersistence(request, version))
 
+    def refuse(self, status: HTTPStatus) -> None:
+        """Answer with nothing but ``status``, and hang up."""
+        self.write(
+            f"HTTP/1.1 {status.value} {status.phrase}\r\n"
+            "Connection: close\r\nContent-Length: 0\r\n\r\n".encode("ascii")
+        )
+        self.loseConnection()
+
+    def lineReceived(self, line: bytes) -> None:
+        """A line of a head."""
+        if self._receivedHeaderSize + len(line) > self.totalHeadersSize:
+            self.lineLengthExceeded(line)
+        else:
+            super().lineReceived(line)
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """The head is longer than what we take: it is the target, or the fields."""
+        if self._receivedHeaderSize:
+            self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        else:
+            self.refuse(HTTPStatus.REQUEST_URI_TOO_LONG)
+
     def headerReceived(self, line: bytes) -> bool:
         """One field of a head. False: it was answered with 400."""
         if len(line) > _LONGEST_LENGTH and line.lower().startswith(b"content-length:"):
@@ -114,7 +133,7 @@ class _Channel(HTTPChannel):
 
 
 class BoundedSite(Site):
-    """A site with at most ``most`` connections and ``head`` bytes of request head (then 400).
+    """A site with at most ``most`` connections and ``head`` bytes of request head.
 
     It keeps no access log. Once it is ``closing``, every answer is the last one of its connection.
     """
