@@ -17,10 +17,12 @@ from gatekeeper.config.model import Settings
 from gatekeeper.credits.burn_terms import Seam, ignore
 from gatekeeper.credits.burner_service import BurnerService
 from gatekeeper.errors import ConfigurationError, Problem
+from gatekeeper.files import make_state_dir
 from gatekeeper.management.metrics import MetricsPage
 from gatekeeper.management.service import ManagementService, management_service
 from gatekeeper.metrics.burner import BurnerCollector
 from gatekeeper.metrics.registry import make_registry
+from gatekeeper.process.reactor import stopped_well
 from gatekeeper.store.opening import make_store, open_store
 
 log = Logger()
@@ -45,7 +47,7 @@ class BurnerDaemon(Service):
     ) -> None:
         self._reactor = reactor
         self._taken = tuple(taken)
-        _make_state_dir(settings)
+        make_state_dir(settings.state_dir)
         self._store = make_store(settings.store, reactor)
         self._burner = BurnerService(
             settings.burner,
@@ -112,13 +114,4 @@ class BurnerDaemon(Service):
         if self._page is not None and self._page.running:
             await self._page.stopService()
         log.info("gatekeeper-burner has stopped")
-        # twistd dies by the signal that stopped it. A clean stop is a success: status 0.
-        self._reactor._exitSignal = None
-
-
-def _make_state_dir(settings: Settings) -> None:
-    try:
-        settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        reason = f"cannot be made: {error.strerror}"
-        raise ConfigurationError([Problem("state_dir", reason)]) from error
+        stopped_well(self._reactor)

@@ -26,7 +26,8 @@ from gatekeeper.config.model import Settings
 from gatekeeper.credits.buckets import BucketMemory
 from gatekeeper.credits.selling import Selling
 from gatekeeper.effects import Effects
-from gatekeeper.errors import ConfigurationError, Problem
+from gatekeeper.errors import ConfigurationError
+from gatekeeper.files import make_state_dir
 from gatekeeper.introspecting import Introspecting
 from gatekeeper.listening import Bound, Listening
 from gatekeeper.net.destinations import OwnAddresses
@@ -70,7 +71,7 @@ class Core:
         accepts: bool = True,
     ) -> None:
         self.settings = settings
-        _make_state_dir(settings)
+        make_state_dir(settings.state_dir)
         self.cache = VerdictCache(
             settings.cache.size, settings.cache.ttl, settings.cache.negative_ttl
         )
@@ -278,11 +279,3 @@ def raise_all(problems: list[ConfigurationError]) -> None:
 def _time_since_boot() -> float:
     """Seconds of a clock that goes on while the machine sleeps: others count them, too."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def _make_state_dir(settings: Settings) -> None:
-    try:
-        settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        reason = f"cannot be made: {error.strerror}"
-        raise ConfigurationError([Problem("state_dir", reason)]) from error

@@ -35,7 +35,7 @@ from gatekeeper.management.service import ManagementService
 from gatekeeper.metrics.burner import BurnerCollector
 from gatekeeper.process.beginning import Rounds, read_state
 from gatekeeper.process.hired import WorkerError
-from gatekeeper.process.reactor import settle_memory
+from gatekeeper.process.reactor import settle_memory, stopped_well
 from gatekeeper.process.siblings import check
 from gatekeeper.process.start import Start
 from gatekeeper.process.upgrade import Predecessor, Successor, UpgradeError
@@ -321,5 +321,4 @@ class Daemon(Service):
             if service is not None and service.running:
                 await service.stopService()
         log.info("gatekeeper has stopped")
-        # twistd dies by the signal that stopped it. A clean stop is a success: status 0.
-        self._reactor._exitSignal = None
+        stopped_well(self._reactor)

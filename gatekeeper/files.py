@@ -6,6 +6,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from gatekeeper.errors import ConfigurationError, Problem
+
 
 def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Put ``data`` into the file at ``path``, replacing what was there, with permissions ``mode``.
@@ -28,3 +30,15 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
     except BaseException:
         os.unlink(name)
         raise
+
+
+def make_state_dir(directory: Path) -> None:
+    """Make ``state_dir`` (mode 0700) if need be.
+
+    :raises ConfigurationError: that is not possible.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        reason = f"cannot be made: {error.strerror}"
+        raise ConfigurationError([Problem("state_dir", reason)]) from error

@@ -110,7 +110,7 @@ def test_nobody_who_serves_requests_knows_of_processes() -> None:
         if not is_below(name, "gatekeeper.process")
         and any(is_below(i, "gatekeeper.process") for i in imports(path))
     }
-    assert found == {"gatekeeper.daemon", "gatekeeper.tap"}
+    assert found == {"gatekeeper.daemon", "gatekeeper.burner_daemon", "gatekeeper.tap"}
 
 
 def test_only_metrics_import_the_library_of_metrics() -> None:
