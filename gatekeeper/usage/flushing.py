@@ -2,44 +2,29 @@
 
 from __future__ import annotations
 
-import errno
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred, DeferredLock, succeed
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from gatekeeper.errors import BatchRejected, GatekeeperError, JournalError
+from gatekeeper.errors import BatchRejected, GatekeeperError
 from gatekeeper.store.interface import IStore
 from gatekeeper.usage.counters import Counters
 from gatekeeper.usage.journal import Journal
-from gatekeeper.usage.journal_directory import Ending, reason
-from gatekeeper.usage.records import Account, Batch, Counted, CounterKey, UsageRecord
+from gatekeeper.usage.journal_directory import Ending
+from gatekeeper.usage.loading import Loading
+from gatekeeper.usage.records import Account, Batch
 from gatekeeper.usage.segment_file import Segment
-from gatekeeper.usage.segments import BLOCK_RECORDS, Block, Key, Scan, decode_blocks
+from gatekeeper.usage.segments import Key
 
 log = Logger()
 
 #: A store that is away is asked again after at most so many seconds.
 LONGEST_DELAY: Final = 60.0
-
-#: Of so many records, about two microseconds each, requests may have to wait for the end.
-SLICE: Final = BLOCK_RECORDS
-
-#: A segment that cannot be read for one of these reasons will not be read later either. Others,
-#: such as too many open files, pass.
-_UNREADABLE: Final = (errno.EIO, errno.ENOENT)
-
-
-class Loaded(NamedTuple):
-    """A segment as a batch; ``damage`` is what is wrong with the file, ``""``: nothing."""
-
-    segment: Segment
-    batch: Batch
-    damage: str
 
 
 class Flusher:
@@ -75,15 +60,13 @@ class Flusher:
     ) -> None:
         self._store = store
         self._journal = journal
-        self._counters = counters
+        self._loading = Loading(journal, counters, clock, keep_records=keep_records)
         self._clock = clock
         self._interval = interval
-        self._keep_records = keep_records
         self._on_done = on_done
         self._gather = gather
         self._left_over = {segment.key for segment in journal.closed}
         self._jitter = jitter
-        self._loaded: Loaded | None = None
         self._delay = 0.0
         self._retry_at = 0.0
         self._given_up = False
@@ -142,6 +125,7 @@ class Flusher:
 
         def finish(_: object) -> None:
             self._given_up = True
+            self._loading.stop()
             if timer.active():
                 timer.cancel()
             if not done.called:
@@ -185,12 +169,12 @@ class Flusher:
     async def _write_closed(self) -> None:
         # Not "until nothing waits": under load there is always something new.
         for _ in range(len(self._journal.closed)):
-            if self._loaded is None:
-                self._loaded = await self._load(self._journal.closed[0])
+            loaded = await self._loading.load()
             if self._given_up:
                 return
-            await self._write(*self._loaded)
-            self._loaded = None
+            self._loading.look_ahead()
+            await self._write(*loaded)
+            self._loading.done()
             self._succeeded()
 
     async def _write(self, segment: Segment, batch: Batch, damage: str) -> None:
@@ -222,40 +206,6 @@ class Flusher:
         path = self._journal.set_aside(segment, ending)
         log.critical("Usage is set aside in {path}: {why}", path=path, why=why)
 
-    async def _load(self, segment: Segment) -> Loaded:
-        """Read a segment and add it up, a part in each turn of the loop.
-
-        :raises JournalError: it cannot be read now.
-        """
-        await deferLater(self._clock, 0)
-        if segment.sums is not None:
-            return Loaded(
-                segment, Batch(*segment.key, segment.sums.counters, (), segment.sums.spent), ""
-            )
-        try:
-            reading = await self._journal.read(segment)
-        except OSError as error:
-            why = f"{segment.path.name} cannot be read: {reason(error)}"
-            if error.errno not in _UNREADABLE:
-                raise JournalError(f"state_dir: {why}") from error
-            return Loaded(segment, Batch(*segment.key, {}), why)
-        self._take()  # Nothing, unless an attempt before has ended in the middle.
-        kept: list[UsageRecord] = []
-        understood = 0
-        for blocks in _slices(reading.found.blocks):
-            records = decode_blocks(reading.data, blocks)
-            understood += len(records)
-            self._counters.add_all(records)
-            if self._keep_records:
-                kept += records
-            await deferLater(self._clock, 0)
-        counters, spent = self._take()
-        batch = Batch(*segment.key, counters, tuple(kept), spent)
-        return Loaded(segment, batch, _damage(reading.found, understood))
-
-    def _take(self) -> tuple[dict[CounterKey, Counted], dict[Account, int]]:
-        return self._counters.take(), self._counters.take_spent()
-
     def _succeeded(self) -> None:
         self._delay = self._retry_at = 0.0
         if self.failing_since is not None:
@@ -277,27 +227,3 @@ class Flusher:
             log.error("Usage does not get into the store; it is kept: {error}", error=error)
         else:
             log.failure("Usage does not get into the store; it is kept")
-
-
-def _slices(blocks: Sequence[Block]) -> Iterator[Sequence[Block]]:
-    """Blocks that have no more than :data:`SLICE` records together, unless it is a single one."""
-    begin = records = 0
-    for number, block in enumerate(blocks):
-        if records and records + block.records > SLICE:
-            yield blocks[begin:number]
-            begin, records = number, 0
-        records += block.records
-    if records:
-        yield blocks[begin:]
-
-
-def _damage(found: Scan, understood: int) -> str:
-    """What is wrong with a segment; ``""``: nothing."""
-    damaged = found.damaged + found.torn
-    unknown = found.records - understood
-    if not damaged and not unknown:
-        return ""
-    return (
-        f"{damaged} bytes are damaged and {unknown} records cannot be understood; "
-        f"the other {understood} are counted"
-    )

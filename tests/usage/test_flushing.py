@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -9,12 +10,15 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
-from twisted.logger import LogEvent
+from twisted.logger import LogEvent, capturedLogs
 
 from gatekeeper.errors import BatchRejected, StoreError
 from gatekeeper.usage.counters import Counters
-from gatekeeper.usage.flushing import SLICE, Flusher
+from gatekeeper.usage.flushing import Flusher
+from gatekeeper.usage.journal import Reading
+from gatekeeper.usage.loading import SLICE
 from gatekeeper.usage.records import Batch, UsageRecord
+from gatekeeper.usage.segment_file import Segment
 from gatekeeper.usage.segments import HEAD, encode_blocks
 from tests.usage.journals import journal_files, levels, logged, make_journal
 
@@ -154,7 +158,7 @@ class TestFlushing:
 
     def test_bound_on_paths_holds_over_batches(self, record: UsageRecord, tmp_path: Path) -> None:
         setup = Setup(record, tmp_path)
-        setup.flusher._counters = Counters(max_paths=2)
+        setup.flusher._loading._counters = Counters(max_paths=2)
         setup.use("/a", "/b", "/c", "/d", "/e", "/a")
         setup.intervals()
         assert [setup.paths(0), setup.paths(1)] == [["*", "/a", "/b"], ["*", "/a"]]
@@ -218,7 +222,7 @@ class TestCatchingUp:
                 added.append(len(records))
                 super().add_all(records)
 
-        setup.flusher._counters = Watched()
+        setup.flusher._loading._counters = Watched()
         setup.clock.rightNow += INTERVAL
         turns = 0
         while setup.journal.closed:
@@ -443,6 +447,47 @@ class TestSettingAside:
         setup.intervals(2)
         assert setup.store.sequences == [1]
         assert setup.journal.records == 0
+
+    def test_the_next_one_is_read_while_the_store_works(
+        self, setup: Setup, events: list[LogEvent], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Where that cannot be done, it is tried again when its time comes."""
+        with monkeypatch.context() as patched:
+            self.only_the_first_can_be_read(setup, patched)
+            assert setup.store.sequences == [1]
+            setup.store.hanging = False
+            setup.store.answers[0].callback(None)
+            setup.settle()
+        assert levels(events) == ["error"]
+        setup.intervals(2)
+        assert setup.store.sequences == [1, 2, 3]
+        assert setup.journal.records == 0
+
+    def test_nobody_asks_for_it_any_more(
+        self, setup: Setup, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.only_the_first_can_be_read(setup, monkeypatch)
+        with capturedLogs() as events:
+            assert setup.stop(1.0) == []
+            setup.clock.advance(1.0)
+            del setup.flusher, setup.store.answers[:]
+            gc.collect()
+        assert levels(list(events)) == ["warn"], "that usage stays, and nothing else"
+
+    def only_the_first_can_be_read(self, setup: Setup, patched: pytest.MonkeyPatch) -> None:
+        """While the store works on that, the second one is tried."""
+        read: list[Segment] = []
+        original = setup.journal.read
+
+        def reading(segment: Segment) -> Deferred[Reading]:
+            read.append(segment)
+            return original(segment) if len(read) == 1 else fail(OSError(errno.EMFILE, "busy"))
+
+        patched.setattr(setup.journal, "read", reading)
+        setup.store.hanging = True
+        setup.use(*"abcdefghi")
+        setup.intervals()
+        assert [segment.key.sequence for segment in read] == [1, 2]
 
 
 class TestStopping:
