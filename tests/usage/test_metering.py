@@ -3,14 +3,17 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from typing import cast
 
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from gatekeeper.config.model import Usage
 from gatekeeper.errors import ConfigurationError, JournalError
 from gatekeeper.usage.metering import Metering
 from gatekeeper.usage.records import UsageRecord
+from tests.usage.journals import levels, logged
 
 
 def metering(directory: Path, **settings: object) -> Metering:
@@ -63,3 +66,39 @@ def test_a_flush_takes_what_this_turn_of_the_loop_has_brought(
     made.meter.record(record, None)
     made.flush()
     assert [segment.records for segment in made.journal.closed] == [1]
+
+
+class Response:
+    """One that waits for its record."""
+
+    released = False
+
+    def release(self, number: int) -> None:
+        self.released = True
+
+    def withhold(self) -> None:
+        pytest.fail("its record is in the journal")
+
+
+@pytest.mark.parametrize("in_time", [True, False])
+def test_a_disk_has_some_seconds_for_the_last_responses(
+    tmp_path: Path, record: UsageRecord, monkeypatch: pytest.MonkeyPatch, in_time: bool
+) -> None:
+    made = metering(tmp_path, fsync="always")
+    disk: Deferred[None] = Deferred()
+    monkeypatch.setattr(made.journal, "sync", lambda: disk)
+    response = Response()
+    made.meter.record(record, response)
+    settled = Deferred.fromCoroutine(made.settle())
+    clock = cast("Clock", made.flusher._clock)
+    with logged("metering") as events:
+        clock.advance(4.9)
+        assert not settled.called
+        if in_time:
+            disk.callback(None)
+        clock.advance(0.2)
+    assert settled.called
+    assert response.released is in_time
+    assert levels(events) == ["error"] * (not in_time)
+    if not in_time:
+        disk.callback(None)  # too late, and no harm
