@@ -22,7 +22,7 @@ from gatekeeper.stats import PoolStats, PoolUse
 if TYPE_CHECKING:
     from gatekeeper.exchange import Exchange
 
-_ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+_ESTABLISHED = b"HTTP/1.1 200 Connection established\r\nx-request-id: %b\r\n\r\n"
 _MOST_ORIGINS = 4096
 
 #: Makes an origin: its addresses, its name, what to call when it is not used any more, and what
@@ -119,7 +119,8 @@ class Dialer:
             transport.abortConnection()
             return None
         exchange.status = 200
-        exchange.open_tunnel(transport, _ESTABLISHED, b"", self._tunnel_timeout)
+        head = _ESTABLISHED % exchange.id
+        exchange.open_tunnel(transport, head, b"", self._tunnel_timeout)
         return None
 
     async def _connect(self, addresses: Sequence[str], port: int) -> LoopTransport:

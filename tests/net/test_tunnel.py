@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -15,7 +16,9 @@ gateway = pytest.fixture(public_world)
 MakeWorld = Callable[..., World]
 
 CONNECT = b"CONNECT far.example:443 HTTP/1.1\r\nhost: far.example:443\r\n\r\n"
-ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+ESTABLISHED = re.compile(
+    rb"HTTP/1\.1 200 Connection established\r\nx-request-id: (?P<id>[0-9A-Za-z]+)\r\n\r\n"
+)
 UPGRADE = (
     b"GET /chat HTTP/1.1\r\nhost: shop.example\r\nconnection: Upgrade\r\nupgrade: websocket\r\n"
     b"sec-websocket-key: abc\r\n\r\n"
@@ -39,7 +42,7 @@ def world(make_world: MakeWorld) -> World:
 def tunnel(world: World, *, can_half_close: bool = True) -> tuple[Peer, Peer]:
     client = world.connect("proxy", can_half_close=can_half_close)
     client.sends(CONNECT)
-    assert client.received() == ESTABLISHED
+    assert ESTABLISHED.fullmatch(client.received())
     return client, world.upstream()
 
 
@@ -62,10 +65,18 @@ class TestConnect:
         assert world.plane.live == set()
         assert len(world.connections) == 0
 
+    def test_the_answer_names_the_request(self, world: World) -> None:
+        client = world.connect("proxy")
+        client.sends(CONNECT)
+        head = ESTABLISHED.fullmatch(client.received())
+        assert head
+        client.hangs_up()
+        assert head["id"].decode() == world.entry.id
+
     def test_what_came_with_the_request_passes(self, world: World) -> None:
         client = world.connect("proxy")
         client.sends(CONNECT + b"hello")
-        assert client.received() == ESTABLISHED
+        assert ESTABLISHED.fullmatch(client.received())
         upstream = world.upstream()
         assert upstream.received() == b"hello"
         client.sends(b", you")
@@ -88,7 +99,7 @@ class TestConnect:
         upstream = world.upstream()
         upstream.sends_at_once(b"220 ready")
         world.loop.settle()
-        assert client.received() == ESTABLISHED + b"220 ready"
+        assert ESTABLISHED.split(client.received())[2:] == [b"220 ready"]
 
     @pytest.mark.parametrize(
         ("error", "status"), [(ConnectionRefusedError(), 502), (TimeoutError(), 504)]
