@@ -94,7 +94,11 @@ class Daemon(Service):
         self._reloading = Reloading(core, self._wiring, read, self._workers)
         usage = settings.usage
         keep = Retention(
-            usage.keep_records, usage.keep_hours, usage.keep_days, settings.credits.keep_ledger
+            usage.keep_records,
+            usage.keep_hours,
+            usage.keep_days,
+            settings.credits.keep_ledger,
+            settings.management.keep_audit,
         )
         self._upkeep = StoreUpkeep(core.store, keep, reactor)
         self._burner = None

@@ -103,6 +103,11 @@ class Management(Section):
         description="Who may read `/metrics`: `token`, whoever may call the management API; "
         "`open`, everybody who can connect.",
     )
+    keep_audit: Years = Field(
+        default=400 * 86400.0,
+        ge=86400.0,
+        description="What the audit log says of changes is deleted after so long, at least a day.",
+    )
 
 
 class Usage(Section):

@@ -82,12 +82,14 @@ class Retention(NamedTuple):
     hours: float | None
     days: float | None
     ledger: float | None = None
+    audit: float | None = None
 
 
 class Upkept(NamedTuple):
     """What the upkeep did: rows rolled up into days, and what was deleted.
 
-    Charges that are burned, settlements that have ended, and grants in the ledger's log.
+    Charges that are burned, settlements that have ended, grants in the ledger's log, and entries in
+    the audit log.
     """
 
     rolled_up: int = 0
@@ -98,6 +100,7 @@ class Upkept(NamedTuple):
     charges: int = 0
     settlements: int = 0
     grants: int = 0
+    audit: int = 0
 
 
 class SchemaVersion(NamedTuple):

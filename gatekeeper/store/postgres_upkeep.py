@@ -73,6 +73,16 @@ WITH gone AS (
 SELECT count(*) FROM gone
 """  # noqa: S608
 
+# Numbers go with the time, which has no index: the first ones are the oldest.
+_DELETE_AUDIT: Final = f"""
+WITH gone AS (
+    DELETE FROM audit WHERE time < %s AND number = ANY (ARRAY(
+        SELECT number FROM audit ORDER BY number LIMIT {STEP}
+    )) RETURNING 1
+)
+SELECT count(*) FROM gone
+"""  # noqa: S608
+
 
 async def maintain(connection: Connection, cut: Cuts) -> Upkept:
     """See :meth:`IUpkeep.maintain`. The lock goes with the connection."""
@@ -88,6 +98,7 @@ async def maintain(connection: Connection, cut: Cuts) -> Upkept:
         rows=await _all(connection, _DELETE_ROWS, cut.days),
         batches=await _all(connection, _DELETE_BATCHES, cut.batches),
         quotas=await _all(connection, _DELETE_QUOTAS, cut.quotas),
+        audit=await _all(connection, _DELETE_AUDIT, cut.audit),
         **(await _prune(connection, cut.ledger))._asdict(),
         # The last: it fails where somebody reads for long.
         record_days=(0 if cut.records is None else await drop_partitions(connection, cut.records)),

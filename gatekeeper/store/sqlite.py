@@ -230,6 +230,7 @@ class SqliteStore(LeaseCalls):
                 record_days=await self._delete_records(cut.records),
                 batches=await self._all(sqlite_upkeep.delete_batches, cut.batches),
                 quotas=await self._all(sqlite_upkeep.delete_quotas, cut.quotas),
+                audit=await self._all(sqlite_upkeep.delete_audit, cut.audit),
                 **(await self._prune(cut.ledger))._asdict(),
             )
 

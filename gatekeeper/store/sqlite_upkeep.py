@@ -40,6 +40,13 @@ DELETE FROM account WHERE (source, name, holder) IN (
 )
 """  # noqa: S608
 
+# Numbers go with the time, which has no index: the first ones are the oldest.
+_DELETE_AUDIT: Final = f"""
+DELETE FROM audit WHERE time < ? AND number IN (
+    SELECT number FROM audit ORDER BY number LIMIT {STEP}
+)
+"""  # noqa: S608
+
 
 def roll_up(connection: sqlite3.Connection, before: int) -> int:
     """Add some hours before ``before`` to their days."""
@@ -79,6 +86,11 @@ def delete_batches(connection: sqlite3.Connection, before: int) -> int:
 def delete_quotas(connection: sqlite3.Connection, before: int) -> int:
     """Delete some quotas that nobody has drawn from since before ``before``."""
     return _delete(connection, _DELETE_QUOTAS, before)
+
+
+def delete_audit(connection: sqlite3.Connection, before: int) -> int:
+    """Delete some entries of the audit log from before ``before``."""
+    return _delete(connection, _DELETE_AUDIT, before)
 
 
 def _delete(connection: sqlite3.Connection, sql: str, before: int) -> int:

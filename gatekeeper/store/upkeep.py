@@ -18,7 +18,7 @@ KEEP_QUOTAS: Final = 70 * DAY
 class Cuts(NamedTuple):
     """What is older is rolled up, or deleted: seconds since the epoch, the beginnings of days.
 
-    ``None``: nothing is. ``batches``, ``quotas`` and ``ledger`` may be any second.
+    ``None``: nothing is. ``batches``, ``quotas``, ``ledger`` and ``audit`` may be any second.
     """
 
     hours: int | None
@@ -27,6 +27,7 @@ class Cuts(NamedTuple):
     batches: int
     quotas: int
     ledger: int | None = None
+    audit: int | None = None
 
 
 def cuts(now: float, keep: Retention) -> Cuts:
@@ -38,6 +39,7 @@ def cuts(now: float, keep: Retention) -> Cuts:
         int(now) - KEEP_BATCHES,
         int(now) - KEEP_QUOTAS,
         None if keep.ledger is None else int(now - keep.ledger),
+        None if keep.audit is None else int(now - keep.audit),
     )
 
 

@@ -79,6 +79,6 @@ class StoreUpkeep:
                     "Upkeep of the store: {rolled_up} hourly counters became daily ones; deleted: "
                     "{rows} old counters, {record_days} days of single records, {batches} keys, "
                     "{quotas} quotas, {charges} burned charges, {settlements} settlements, "
-                    "{grants} grants in the ledger's log",
+                    "{grants} grants in the ledger's log, {audit} entries in the audit log",
                     **done._asdict(),
                 )

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, DeferredList
 
 from gatekeeper.store import postgres_upkeep, sqlite_upkeep
 from gatekeeper.store.interface import IStore, RecordQuery, Retention, Upkept, UsageQuery, UsageRow
+from gatekeeper.store.state import Add, AuditEntry, StoredUser
 from gatekeeper.usage.records import Counted, CounterKey
 from tests.store.support import DAY, ONE, RECORD, NewStore, batch, in_reactor
 
@@ -210,4 +211,21 @@ async def test_keys_of_old_batches_are_deleted_but_for_the_last(new_store: NewSt
         await store.write_batch(batch({("s", "u", "/", "", DAY): ONE}, sequence, node))
     (row,) = await report(store)
     assert row.requests == 21, "whether the last one was taken may have to be found out years later"
+    await store.close()
+
+
+@in_reactor
+async def test_old_entries_of_the_audit_log_are_deleted(new_store: NewStore) -> None:
+    store = new_store()
+    await store.open()
+    user = StoredUser("acme", "alice", "$argon2id$…", NOW)
+    for number in range(20):
+        entry = AuditEntry(NOW - (20 - number) * 86400, "token", "", f"{number}", "acme", "{}")
+        await store.change([Add(user._replace(name=f"u{number}"))], entry)
+    assert await store.maintain(NOW, EVERYTHING) == Upkept()
+    keep = EVERYTHING._replace(audit=4.5 * 86400)
+    assert await store.maintain(NOW, keep) == Upkept(audit=16)
+    assert await store.maintain(NOW, keep) == Upkept()
+    left = await store.audit(100)
+    assert [entry.action for _, entry in left] == ["19", "18", "17", "16"]
     await store.close()
