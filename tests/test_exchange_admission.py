@@ -253,6 +253,9 @@ def test_what_cannot_be_written_down_was_not_spent(world: World, till: Till) -> 
         def sync(self) -> Deferred[None]:
             raise AssertionError
 
+        def withdraw(self) -> bool:
+            raise AssertionError
+
     world.plane.meter = Meter(Broken(), world.loop.call_soon, lost.extend)
     client = ask(world)
     world.upstream().sends(OK)

@@ -92,6 +92,9 @@ class RecordingJournal:
     def sync(self) -> Deferred[None]:
         return succeed(None)
 
+    def withdraw(self) -> bool:
+        raise AssertionError
+
 
 class RecordingLog(AccessLog):
     """Keeps every entry."""

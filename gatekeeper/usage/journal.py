@@ -24,6 +24,7 @@ from gatekeeper.usage.journal_directory import (
     open_directory,
     probe,
     reason,
+    repaired,
     set_aside,
     unusable,
 )
@@ -222,6 +223,26 @@ class Journal:
         if segment.records >= self._segment_records or segment.size >= SEGMENT_BYTES:
             self._complete = True  # and closed before the next one: now responses are sent
         return number
+
+    def withdraw(self) -> bool:
+        """Take back records whose responses have not ended, and will not; whether that was done.
+
+        To be called after a :meth:`sync` that has failed. Never fails.
+        """
+        lost = self.undelivered.lost()
+        theirs = {Key(self.node, self._worker, each.sequence) for each in lost}
+        for segment in [each for each in self.closed if each.key in theirs]:
+            path, key = segment.path, segment.key
+            try:
+                left = repaired(path, key, segment.since, path.read_bytes(), lost)
+            except OSError as error:
+                log.critical(
+                    "{path}: usage counts that was not: {why}", path=path, why=reason(error)
+                )
+                return False
+            self._forget(segment)
+            self._queue([] if left is None else [left])
+        return True
 
     def rotate(self) -> None:
         """Close the segment that is written to, if there is one: it waits for the store then.

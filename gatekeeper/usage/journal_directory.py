@@ -173,7 +173,7 @@ def _left_over(path: Path, key: Key, lost: Sequence[Lost]) -> Segment | None:
         status = path.stat()
         data = path.read_bytes() if status.st_size <= _LONGEST else b""
         if status.st_size <= _LONGEST and HEAD.startswith(data[: len(HEAD)]):
-            return _repaired(path, key, status.st_mtime, data, lost)
+            return repaired(path, key, status.st_mtime, data, lost)
         why = "it is not a segment of this version"
     except OSError as error:
         why = reason(error)
@@ -181,9 +181,15 @@ def _left_over(path: Path, key: Key, lost: Sequence[Lost]) -> Segment | None:
     return None
 
 
-def _repaired(
+def repaired(
     path: Path, key: Key, since: float, data: bytes, lost: Sequence[Lost]
 ) -> Segment | None:
+    """Take out of a segment, of which ``data`` is everything, what was ``lost``, and a torn tail.
+
+    ``None``: there is nothing else in it, and it is deleted.
+
+    :raises OSError: it stays as it is.
+    """
     of_it = {each.offset: each for each in lost if each.sequence == key.sequence}
     if of_it:
         data = _without(path, data, of_it)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
@@ -60,9 +60,20 @@ class Appending(Protocol):
         :raises JournalError: it is unknown what is there.
         """
 
+    def withdraw(self) -> bool:
+        """Take back what was appended for responses that have not ended; whether that was done."""
+
 
 #: What waits for the end of this turn, or for the disk: for each record its response.
 _Held: TypeAlias = Sequence[Held | None]
+
+
+class _Group(NamedTuple):
+    """What was appended together; ``number`` is that of the first."""
+
+    records: Sequence[UsageRecord]
+    held: _Held
+    number: int
 
 
 class Meter:
@@ -94,7 +105,7 @@ class Meter:
         self._held: list[Held | None] = []
         self._turns = 0  # since the first of them
         self._seen = 0  # how many there were in the turn before
-        self._forced: list[tuple[_Held, int]] = []  # by the sync that runs, and their first numbers
+        self._forced: list[_Group] = []  # by the sync that runs
         self._idle: list[Deferred[None]] = []
 
     @property
@@ -159,7 +170,7 @@ class Meter:
             self._give_up(records, held)
         else:
             if self._always:
-                self._forced.append((held, number))
+                self._forced.append(_Group(records, held, number))
             else:
                 self._release(held, number)
 
@@ -176,14 +187,16 @@ class Meter:
         if not failure.check(JournalError):
             log.failure("Usage could not be forced to the disk", failure)
         forced, self._forced = self._forced, []
-        for held, number in forced:
-            _withhold_all(held)
+        withdrawn = self._journal.withdraw()
+        for records, held, number in forced:
+            gone = [record for record, each in zip(records, held, strict=True) if each is not None]
+            self._give_up(gone if withdrawn else (), held)
             self._undelivered.end(number)
 
     def _over(self, _: None) -> None:
         forced, self._forced = self._forced, []
-        for held, number in forced:
-            self._release(held, number)
+        for group in forced:
+            self._release(group.held, group.number)
         self.drain()
         if not self._forced:
             idle, self._idle = self._idle, []

@@ -127,6 +127,10 @@ class Undelivered:
             _HEADER.pack_into(self._memory, begin, sequence, offset, count)
         return first
 
+    def lost(self) -> list[Lost]:
+        """Return which records would not count if the process ended now."""
+        return _lost(self._memory)
+
     def end(self, first: int) -> None:
         """All of a group have ended."""
         group = first // (1 + GROUP)
@@ -179,6 +183,10 @@ def undelivered(path: Path) -> list[Lost]:
     boot = _boot_id()
     if not boot or not data.startswith(boot):
         return []
+    return _lost(data)
+
+
+def _lost(data: bytes | mmap.mmap) -> list[Lost]:
     lost = []
     for begin in range(_SIZE, len(data) - _SIZE + 1, _SIZE):
         sequence, offset, count = _HEADER.unpack_from(data, begin)

@@ -51,9 +51,16 @@ to = "http://@origin@"
 checkers = ["users"]
 """
 
-_SLOW_DISK: Final = (
-    "import os, time; fsync = os.fsync; os.fsync = lambda fd: (time.sleep(SECONDS), fsync(fd))[1]"
-)
+#: A disk that takes its time, and that breaks as long as there is a file of that name.
+_DISK: Final = """
+import errno, os, time
+def disk(fd, fsync=os.fsync):
+    time.sleep(SECONDS)
+    if os.path.exists("broken"):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+    fsync(fd)
+os.fsync = disk
+"""
 
 
 @dataclass
@@ -113,9 +120,8 @@ class House:
         text = _CONFIGURATION.replace("URL", url).replace("FSYNC", self._fsync)
         text = f"workers = {self._workers}\n{text}"
         self.daemon = Daemon(self.directory, text, wrapper=self._wrapper)
-        if self._disk_latency:
-            slow = _SLOW_DISK.replace("SECONDS", str(self._disk_latency))
-            self.daemon.program = f"{slow}; {self.daemon.program}"
+        disk = _DISK.replace("SECONDS", str(self._disk_latency))
+        self.daemon.program = f"{disk}{self.daemon.program}"
         with self.relay, Load(self.daemon.port("gateway"), USERS, _CONNECTIONS) as self.load:
             self.daemon.ports["origin"] = self.load.origin_port
             self.daemon.configure(text)
@@ -192,6 +198,14 @@ class House:
             file.write(b"\0" * max(shutil.disk_usage(mounted).free - 100_000, 0))
         yield
         ballast.unlink()
+
+    @contextmanager
+    def broken_disk(self) -> Iterator[None]:
+        """No fsync of the daemon ends well; those of workers do."""
+        flag = self.directory / "broken"
+        flag.touch()
+        yield
+        flag.unlink()
 
     # --- what the store has ---------------------------------------------------------------
 
@@ -348,12 +362,21 @@ def disk_full(house: House) -> None:
     house.serve()
 
 
+def disk_breaks(house: House) -> None:
+    """Nothing can be forced to the journal's disk for a while."""
+    house.serve()
+    with house.broken_disk():
+        wait_until(lambda: house.load.refused >= 50, "refusals", _PATIENCE)
+    house.serve()
+
+
 FAULTS: Final[tuple[Callable[[House], None], ...]] = (
     killed,
     store_crashes,
     answers_lost,
     store_hangs,
     disk_full,
+    disk_breaks,
     stopped,
     killed_while_the_store_is_away,
     answers_lost_and_killed,

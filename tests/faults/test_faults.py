@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.house import FAULTS, House, Result, run
+from tests.faults.house import FAULTS, House, Result, disk_breaks, killed, run
 from tests.faults.table import write_table
 from tests.servers import PostgresServer, running_postgres
 
@@ -45,10 +45,12 @@ def test_every_answer_is_counted_once(
     assert (result.missing, result.twice, result.doubtful) == (0, 0, 0)
 
 
-@pytest.mark.parametrize("disk_latency", [0.0, 0.3])
+@pytest.mark.parametrize(
+    ("fault", "disk_latency"), [(killed, 0.0), (killed, 0.3), (disk_breaks, 0)]
+)
 def test_with_an_fsync_before_each_answer(
-    tmp_path: Path, postgres: PostgresServer, disk_latency: float
+    fault: Callable[[House], None], disk_latency: float, tmp_path: Path, postgres: PostgresServer
 ) -> None:
     """What waits for a disk, even for longer than from one flush to the next, does not count."""
-    result = run(FAULTS[0], tmp_path, postgres, "always", disk_latency)
+    result = run(fault, tmp_path, postgres, "always", disk_latency)
     assert (result.missing, result.twice, result.doubtful) == (0, 0, 0)

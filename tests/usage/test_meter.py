@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 
 from gatekeeper.errors import JournalError
 from gatekeeper.usage.meter import TURNS, Meter
-from gatekeeper.usage.records import UsageRecord
+from gatekeeper.usage.records import Spent, UsageRecord
 from gatekeeper.usage.undelivered import GROUP, Undelivered
 from tests.usage.journals import levels, logged
 
@@ -44,6 +44,7 @@ class FakeJournal:
     def __init__(self, fsync: str = "interval") -> None:
         self.fsync = fsync
         self.error: Exception | None = None
+        self.withdraws = True
         self.events: list[str] = []
         self.syncs: list[Deferred[None]] = []
         self.undelivered = Notes()
@@ -59,6 +60,11 @@ class FakeJournal:
         self.events.append("sync")
         self.syncs.append(Deferred())
         return self.syncs[-1]
+
+    def withdraw(self) -> bool:
+        self.events.append("withdraw")
+        assert self.undelivered.open, "else they count"
+        return self.withdraws
 
 
 class Response:
@@ -86,7 +92,8 @@ class Setup:
         self.journal = FakeJournal(fsync)
         self.events = self.journal.events
         self.scheduled: list[Callable[[], None]] = []
-        self.meter = Meter(self.journal, self.scheduled.append)
+        self.lost: list[Spent] = []
+        self.meter = Meter(self.journal, self.scheduled.append, self.lost.extend)
 
     def record(self, *ids: str) -> None:
         """Exchanges that end without a response to hold."""
@@ -317,11 +324,23 @@ class TestAlways:
         always.turn()
         with logged("meter") as events:
             always.journal.syncs[0].errback(Failure(error))
-        assert always.happened() == ["withhold a", "append b", "sync"]
+        assert always.happened() == ["withdraw", "withhold a", "append b", "sync"]
         assert len(events) == isinstance(error, ZeroDivisionError)
         always.journal.syncs[1].callback(None)
         assert always.happened() == ["release b"]
         assert always.journal.undelivered.open == {}
+
+    @pytest.mark.parametrize("withdraws", [True, False])
+    def test_what_does_not_count_is_not_spent(self, always: Setup, withdraws: bool) -> None:
+        always.journal.withdraws = withdraws
+        spent = [Spent("prepaid", "default", name, 1) for name in "ab"]
+        first = always._record._replace(id="a", spent=(spent[0],))
+        always.meter.record(first, Response("a", always))
+        always.meter.record(first._replace(id="b", spent=(spent[1],)), None)
+        always.turn()
+        always.journal.syncs[0].errback(Failure(JournalError("broken")))
+        assert always.happened() == ["withdraw", "withhold a"]
+        assert always.lost == spent[:1] * withdraws
 
     def test_idle(self, always: Setup) -> None:
         assert always.meter.idle().called

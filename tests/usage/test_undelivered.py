@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -11,8 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from twisted.python.failure import Failure
 
 from gatekeeper.usage import undelivered as undelivered_module
+from gatekeeper.usage.counters import Counters
 from gatekeeper.usage.journal import Journal
 from gatekeeper.usage.records import UsageRecord
 from gatekeeper.usage.undelivered import GROUP, Lost, Undelivered, undelivered
@@ -229,6 +232,10 @@ class TestSending:
 Some = Callable[..., list[UsageRecord]]
 
 
+def broken(_: object) -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
 class TestWhatIsFound:
     """A journal that another process has left, with its notes."""
 
@@ -308,6 +315,49 @@ class TestWhatIsFound:
         assert [segment.records for segment in journal.closed] == [3]
         journal.append(some("e"))
         assert len(journal.closed) == 1
+
+    def test_withdrawn(self, tmp_path: Path, some: Some, wire: Wire) -> None:
+        """An fsync has failed: who waits for it gets nothing, and owes nothing."""
+        journal = make_journal(tmp_path, fsync="always", force=broken, counters=Counters())
+        journal.append(some("a"))
+        first = journal.append(some("bcd"), ["b", None, "d"])
+        second = journal.append(some("ef"), ["e", "f"])
+        journal.undelivered.send(second, wire, b"x")
+        failed: list[Failure] = []
+        journal.sync().addErrback(failed.append)
+        assert len(failed) == 1
+        assert journal.records == 6
+        assert journal.withdraw()
+        (segment,) = journal.closed
+        assert segment.sums is None
+        assert [record.id for record in records_in(segment.path)] == ["a", "c", "e"]
+        assert (segment.records, segment.size) == (3, segment.path.stat().st_size)
+        assert (journal.records, journal.bytes) == (3, segment.size)
+        journal.undelivered.end(first)
+        journal.undelivered.end(second)
+        assert journal.withdraw(), "nothing more to do"
+        assert list(journal.closed) == [segment]
+
+    def test_withdrawn_altogether(self, tmp_path: Path, some: Some) -> None:
+        journal = make_journal(tmp_path, fsync="always", force=broken)
+        journal.append(some("a"), ["a"])
+        journal.sync().addErrback(lambda _: None)
+        assert journal.withdraw()
+        assert not journal.closed
+        assert (journal.records, journal.bytes) == (0, 0)
+        assert journal_files(tmp_path) == []
+
+    def test_withdrawing_fails_too(
+        self, tmp_path: Path, some: Some, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        journal = make_journal(tmp_path, fsync="always", force=broken)
+        journal.append(some("a"), ["a"])
+        journal.sync().addErrback(lambda _: None)
+        monkeypatch.setattr(Path, "read_bytes", broken)
+        with logged("journal") as events:
+            assert not journal.withdraw()
+        assert levels(events) == ["critical"]
+        assert [segment.records for segment in journal.closed] == [1]
 
     def test_notes_of_one_who_runs_are_left_alone(self, tmp_path: Path, some: Some) -> None:
         journal = make_journal(tmp_path)
