@@ -87,7 +87,6 @@ class ClientConnection:
     )
 
     transport: LoopTransport
-    _head: RequestHead
 
     def __init__(self, plane: Plane, door: Door, connections: Connections) -> None:
         self.door = door
@@ -99,6 +98,7 @@ class ClientConnection:
         self._connections = connections
         self._state = IDLE
         self._buffer = b""
+        self._head: RequestHead | None = None  # the last one
         self._body: Body | None = None
         self._body_wanted = False
         self._exchange: Exchange | None = None
@@ -238,10 +238,10 @@ class ClientConnection:
             end += 4
             if end == len(data):
                 self._buffer = b""
-                head = parse_request_head(data, limits)
+                head = parse_request_head(data, limits, self._head)
             else:
                 self._buffer = data[end:]
-                head = parse_request_head(data[:end], limits)
+                head = parse_request_head(data[:end], limits, self._head)
         except ProtocolError as refusal:
             self._refuse(refusal)
             return False
@@ -345,6 +345,7 @@ class ClientConnection:
     ) -> None:
         """Send a response's head and the first piece of its body (all of it when ``done``)."""
         request = self._head
+        assert request is not None
         parts = [_status_line(status, reason), *lines]
         self._chunked = False
         if request.method == b"HEAD" or status == 304:

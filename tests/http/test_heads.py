@@ -700,3 +700,95 @@ def test_nothing_but_a_refusal_is_ever_raised(data: bytes) -> None:
     assert head.host is not None or head.minor == 0
     for line in head.forwarded:  # they go on as they came
         assert re.fullmatch(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*", line)
+
+
+# --- the same again ---------------------------------------------------------------------------
+
+REST = b"\r\nHost: a\r\nX: y\r\nAuthorization: z\r\n\r\n"
+
+
+def again(line: bytes, rest: bytes = REST, limits: HeadLimits = LIMITS) -> RequestHead:
+    """A head that comes after ``GET /a HTTP/1.1`` with :data:`REST`."""
+    last = parse_request_head(b"GET /a HTTP/1.1" + REST, LIMITS)
+    head = parse_request_head(line + rest, limits, last)
+    assert last.target == b"/a"
+    return head
+
+
+def outcome(data: bytes, last: RequestHead | None) -> object:
+    try:
+        head = parse_request_head(data, LIMITS, last)
+    except ProtocolError as refused:
+        return refused.reason, refused.status, refused.detail
+    return {name: getattr(head, name) for name in RequestHead.__slots__}
+
+
+def test_the_same_head_is_read_once() -> None:
+    last = parse_request_head(b"GET /a HTTP/1.1" + REST, LIMITS)
+    assert parse_request_head(b"GET /a HTTP/1.1" + REST, LIMITS, last) is last
+
+
+def test_another_path_with_the_same_fields() -> None:
+    head = again(b"GET /b?c HTTP/1.1")
+    assert (head.target, head.authorization, head.forwarded) == (b"/b?c", b"z", [b"X: y"])
+    assert head.fields == parse(b"GET /a HTTP/1.1" + REST).fields
+
+
+@pytest.mark.parametrize(
+    "line", [b"GET /%b HTTP/1.1" % (b"x" * 8192), b"GET /\xff HTTP/1.1", b"GET /a  HTTP/1.1"]
+)
+def test_another_path_is_held_to_the_same_rules(line: bytes) -> None:
+    with pytest.raises(ProtocolError) as refused:
+        again(line)
+    assert refused.value.status == refusal(line + REST).status
+
+
+def test_limits_that_have_changed_are_kept_to() -> None:
+    assert again(b"GET /a HTTP/1.1", limits=SMALL).limits is SMALL
+    with pytest.raises(ProtocolError) as refused:
+        again(b"GET /a HTTP/1.1", limits=HeadLimits(fields=2))
+    assert refused.value.status == 431
+
+
+METHODS = st.sampled_from([b"GET", b"HEAD", b"POST", b"OPTIONS", b"CONNECT", b"TRACE", b"get", b""])
+TARGETS = st.sampled_from(
+    [
+        b"/",
+        b"/a?b",
+        b"*",
+        b"http://a/b",
+        b"https://a",
+        b"a:443",
+        b"a",
+        b"/a b",
+        b"",
+        b"/\xe4",
+        b"/#",
+    ]
+) | st.binary(max_size=9)
+VERSIONS = st.sampled_from([b"HTTP/1.1", b"HTTP/1.0", b"HTTP/1.2", b"HTTP/1.1 ", b"http/1.1", b""])
+REQUEST_LINES = st.builds(lambda *words: b" ".join(words), METHODS, TARGETS, VERSIONS)
+RESTS = st.sampled_from(
+    [
+        b"\r\n\r\n",
+        REST,
+        b"\r\nHost: a\r\nContent-Length: 3\r\n\r\n",
+        b"\r\nHost: a\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n",
+        b"\r\nHost: a\r\nConnection: close, x\r\nX: y\r\nVia: z\r\n\r\n",
+        b"\r\nHost: a\r\nConnection: upgrade, te\r\nUpgrade: x\r\nTE: trailers\r\n\r\n",
+        b"\r\nHost: a\r\nExpect: y\r\nProxy-Authorization: x\r\nTraceparent: y\r\n\r\n",
+    ]
+)
+
+
+@settings(max_examples=500)
+@given(REQUEST_LINES, RESTS, REQUEST_LINES, RESTS)
+def test_what_came_before_changes_nothing(
+    first: bytes, first_rest: bytes, second: bytes, second_rest: bytes
+) -> None:
+    try:
+        last = parse_request_head(first + first_rest, LIMITS)
+    except ProtocolError:
+        return
+    for rest in (first_rest, second_rest):
+        assert outcome(second + rest, last) == outcome(second + rest, None)
