@@ -3,8 +3,8 @@
 llhttp (through httptools) says whether the field lines are good. It is lenient in places; what it
 lets through is checked here: the first line to the letter, a repeated Host, sizes and counts. A
 parser costs a quarter of a microsecond, so each head gets a fresh one. It calls nobody: lines that
-are good (no bare CR or LF, no folding) are read faster, and passed on as they are, than put together
-again from the parser's pieces.
+are good (no bare CR or LF, no folding) are read faster, and passed on as they are, than put
+together again from the parser's pieces.
 
 All of this together costs ten times as much. A request head that differs from the one before on its
 connection in nothing but its path is not read again.
