@@ -338,7 +338,7 @@ class Exchange:
         self.status = self.upstream_status = head.status
         self.bytes_out = len(payload)
         self.responding = True
-        lines = head.lines
+        lines = [*head.lines]
         unit_meter = self.request.route.unit_meter
         if unit_meter is not None and self.metered:
             self.reading = unit_meter.begin(head.status, lines)

@@ -6,8 +6,8 @@ parser costs a quarter of a microsecond, so each head gets a fresh one. It calls
 are good (no bare CR or LF, no folding) are read faster, and passed on as they are, than put
 together again from the parser's pieces.
 
-All of this together costs ten times as much. A request head that differs from the one before on its
-connection in nothing but its path is not read again.
+All of this together costs ten times as much. So a request head is not read again that differs from
+the one before on its connection in nothing but its path, nor a response head in nothing.
 """
 
 from __future__ import annotations
@@ -380,14 +380,28 @@ def _may_upgrade(head: RequestHead, options: frozenset[bytes]) -> bool:
 
 
 class ResponseHead:
-    """An upstream's response head, understood.
+    """An upstream's response head, understood: nothing of it is changed any more.
 
-    ``lines`` are the field lines to pass on; ``length`` is ``None`` where it is not said.
+    ``data`` is what it was read from, under these ``limits``. ``lines`` are the field lines to pass
+    on; ``length`` is ``None`` where it is not said.
     """
 
-    __slots__ = ("chunked", "dated", "keep_alive", "length", "lines", "reason", "status", "upgrade")
+    __slots__ = (
+        "chunked",
+        "data",
+        "dated",
+        "keep_alive",
+        "length",
+        "limits",
+        "lines",
+        "reason",
+        "status",
+        "upgrade",
+    )
 
-    def __init__(self, status: int, reason: bytes) -> None:
+    def __init__(self, data: bytes, limits: HeadLimits, status: int, reason: bytes) -> None:
+        self.data = data
+        self.limits = limits
         self.status = status
         self.reason = reason
         self.lines: list[bytes] = []
@@ -416,14 +430,20 @@ def _read_status_line(line: bytes) -> tuple[bytes, int, bytes]:
     return minor, int(status), reason or b""
 
 
-def parse_response_head(data: bytes, limits: HeadLimits) -> ResponseHead:
+def parse_response_head(
+    data: bytes, limits: HeadLimits, last: ResponseHead | None = None
+) -> ResponseHead:
     """Read a response head: ``data`` ends in the empty line.
+
+    ``last`` is the one before it on its connection: it may well be the same.
 
     Identity and forwarding fields are passed on: in a response they say nothing to us. A request
     id is not, we have our own.
 
     :raises UpstreamError: 502.
     """
+    if last is not None and data == last.data and limits is last.limits:
+        return last
     if len(data) > limits.head:
         raise bad_response("the head is too large")
     end = data.index(b"\r\n")
@@ -437,7 +457,7 @@ def parse_response_head(data: bytes, limits: HeadLimits) -> ResponseHead:
     lines = _lines(data, end)
     if len(lines) > limits.fields:
         raise bad_response("too many fields")
-    head = ResponseHead(status, reason)
+    head = ResponseHead(data, limits, status, reason)
     kept = head.lines
     options: frozenset[bytes] = frozenset()
     for line in lines:

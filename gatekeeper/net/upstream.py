@@ -106,6 +106,7 @@ class UpstreamConnection:
         "_head_only",
         "_informational",
         "_keep_alive",
+        "_last",
         "_upgrading",
         "deadline",
         "origin",
@@ -130,6 +131,7 @@ class UpstreamConnection:
         self._keep_alive = False
         self._ended = False
         self._informational = 0
+        self._last: ResponseHead | None = None
 
     def __repr__(self) -> str:
         state = "idle" if self.receiver is None else "busy"
@@ -212,7 +214,7 @@ class UpstreamConnection:
                 return
             end += 4
             whole = len(data) == end
-            head = parse_response_head(data if whole else data[:end], limits)
+            head = parse_response_head(data if whole else data[:end], limits, self._last)
             data = b"" if whole else data[end:]
             if head.status >= 200:
                 break
@@ -226,6 +228,7 @@ class UpstreamConnection:
             if self.receiver is not receiver:
                 return
         self._buffer = b""
+        self._last = head
         self._read_response(receiver, head, data)
 
     def _read_response(self, receiver: Receiver, head: ResponseHead, data: bytes) -> None:

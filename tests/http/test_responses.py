@@ -310,3 +310,12 @@ def test_nothing_but_a_refusal_is_ever_raised(data: bytes) -> None:
     assert not (head.chunked and head.length is not None)
     for line in head.lines:  # they go on as they came
         assert re.fullmatch(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*", line)
+
+
+def test_the_same_head_is_read_once() -> None:
+    data = b"HTTP/1.1 200 OK\r\nX: y\r\n\r\n"
+    last = parse_response_head(data, LIMITS)
+    assert parse_response_head(bytes(bytearray(data)), LIMITS, last) is last
+    other = parse_response_head(data.replace(b"y", b"z"), LIMITS, last)
+    assert other.lines == [b"X: z"]
+    assert parse_response_head(data, HeadLimits(), last) is not last, "limits may have changed"
