@@ -47,6 +47,9 @@ GOALS: Final = (
     Goal("get", "authorized + metered GET ÷ nginx plain", "gatekeeper", "nginx", 2.0, 1.25),
     Goal("get", "the same ÷ HAProxy, jwt_verify", "gatekeeper", "haproxy jwt_verify", None, 1.0),
     Goal("get", "the same ÷ nginx + njs", "gatekeeper", "nginx + njs", 0.75, 0.5),
+    Goal(
+        "get", "with heads that change ÷ nginx plain", "gatekeeper, new heads", "nginx", None, None
+    ),
     Goal("get", "with its access log ÷ nginx plain", "gatekeeper, log", "nginx", None, None),
     Goal("tls", "the same over TLS ÷ nginx TLS", "gatekeeper", "nginx", 1.6, 1.0),
     Goal("metering", "metering on ÷ off", "on", "off", 1.15, 1.05),

@@ -25,12 +25,16 @@ _WRONG: Final = re.compile(r"^\s*((?:Non-2xx|Socket errors).*)$", re.MULTILINE)
 
 
 class Request(NamedTuple):
-    """A GET: its target as it is sent, its Host, and the field with the credentials."""
+    """A GET: its target as it is sent, its Host, and the field with the credentials.
+
+    ``number`` is what tells its fields from those of others.
+    """
 
     target: str
     host: str
     name: str
     value: str
+    number: str = ""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from typing import Final
 
 from benchmarks import servers
 from benchmarks.bench import Bench
@@ -16,11 +17,15 @@ from benchmarks.servers import Server
 
 UNIT = "µs/request"
 
+#: Requests whose fields differ; a prime, so that no connection sends the same one twice in a row.
+_NEW_HEADS: Final = 1009
+
 
 def get(bench: Bench, results: Results) -> None:
     """A small keep-alive GET with a token through everything that there is."""
     with servers.origin(bench) as origin:
         logging = servers.gatekeeper(bench, origin, access_log=True)
+        other = servers.gatekeeper(bench, origin)
         compare(
             results,
             "get",
@@ -31,6 +36,7 @@ def get(bench: Bench, results: Results) -> None:
                 ("haproxy jwt_verify", _small(bench, servers.haproxy_jwt(bench, origin))),
                 ("nginx + njs", _small(bench, servers.nginx_njs(bench, origin))),
                 ("gatekeeper", _small(bench, servers.gatekeeper(bench, origin))),
+                ("gatekeeper, new heads", _small(bench, other, new_heads=True)),
                 ("gatekeeper, log", _small(bench, logging)),
             ],
         )
@@ -110,7 +116,9 @@ def _small(
     tls: bool = False,
     keys: Sequence[Key] = (),
     paths: Sequence[str] = ("/",),
+    new_heads: bool = False,
 ) -> Iterator[Measure]:
+    """With ``new_heads``, requests and answers never have the fields of those before them."""
     with serving as server:
         port = server.tls_port if tls else server.port
         host = f"127.0.0.1:{port}"
@@ -118,6 +126,9 @@ def _small(
             Request(path, host, "Authorization", f"Bearer {key.token()}")
             for key, path in zip(keys or [bench.key], paths, strict=True)
         ]
+        if new_heads:
+            one = requests[0]._replace(target="/new/")
+            requests = [one._replace(number=str(number)) for number in range(_NEW_HEADS)]
         load = Load(bench, port, requests, "https" if tls else "http")
         load.check(checks=checks)
         yield lambda: _cost(bench, server, load)
