@@ -44,7 +44,7 @@ async def cut_all(core: Core) -> None:
     for exchange in list(core.plane.live):
         exchange.cut("shutdown")
     if core.recording is not None:
-        await core.recording.settle()
+        await core.recording.drain()
     for connection in list(core.connections.open):
         connection.transport.abortConnection()
 

@@ -289,7 +289,7 @@ class Journal:
         def failed(failure: Failure) -> None:
             if isinstance(failure.value, OSError):
                 raise self._failed(failure.value) from failure.value
-            self._close_file()  # It is that for the system already.
+            self._close_file()  # Its descriptor is closed already.
             failure.raiseException()
 
         return self._syncing.sync(lambda: self._file).addErrback(failed)

@@ -63,12 +63,13 @@ class Loading:
 
     def look_ahead(self) -> None:
         """Begin with what comes next: while the store works on this one, nobody else does."""
-        if self._ahead is None and self._current is not None:
-            current = self._current.segment
-            following = (each for each in self._journal.closed if each is not current)
-            for segment in following:
-                self._ahead = self._begin(segment)
-                return
+        current = self._current
+        if current is None or self._ahead is not None:
+            return
+        others = (each for each in self._journal.closed if each is not current.segment)
+        following = next(others, None)
+        if following is not None:
+            self._ahead = self._begin(following)
 
     def done(self) -> None:
         """The current one needs nothing more."""

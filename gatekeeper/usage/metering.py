@@ -118,7 +118,7 @@ class Recording:
         """Begin to look after the journal."""
         self._upkeep.start()
 
-    async def settle(self) -> None:
+    async def drain(self) -> None:
         """Write down what has ended by now, and let responses go out. Never fails.
 
         Those that wait for the disk have some seconds for that.
@@ -130,7 +130,7 @@ class Recording:
 
         What the store does not take now stays in the journal for the next start.
         """
-        await self.settle()
+        await self.drain()
         self.meter.write_down()
         left = await self._flush_rest()
         if self._accounts is not None:

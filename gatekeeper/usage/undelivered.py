@@ -121,7 +121,7 @@ class Undelivered:
         first = group * (1 + GROUP) + 1
         if not all(held):
             for number, each in enumerate(held, first):
-                if each is None:
+                if not each:
                     self.settle(number)
         if group:
             _HEADER.pack_into(self._memory, begin, sequence, offset, count)

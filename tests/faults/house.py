@@ -136,7 +136,8 @@ class House:
 
     def serve(self, requests: int = 300) -> None:
         """Let so many more requests be answered; a tenth of them with a slow disk."""
-        goal = self.load.total + (requests // 10 if self._disk_latency else requests)
+        requests = requests // 10 if self._disk_latency else requests
+        goal = self.load.total + requests
         wait_until(lambda: self.load.total >= goal, f"{requests} more answers", _PATIENCE)
 
     def wait_for_the_store(self, more: int = 1) -> None:

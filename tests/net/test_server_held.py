@@ -82,7 +82,7 @@ def test_a_whole_response_waits(world: World) -> None:
 def test_it_goes_out_before_everybody_is_hung_up_on(world: World) -> None:
     meter = metered(world)
     disk: Deferred[None] = Deferred()
-    recording = SimpleNamespace(settle=lambda: disk)
+    recording = SimpleNamespace(drain=lambda: disk)
     core = SimpleNamespace(plane=world.plane, connections=world.connections, recording=recording)
     client, upstream = asks(world)
     upstream.sends(OK)

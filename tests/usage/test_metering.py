@@ -89,7 +89,7 @@ def test_a_disk_has_some_seconds_for_the_last_responses(
     monkeypatch.setattr(made.journal, "sync", lambda: disk)
     response = Response()
     made.meter.record(record, response)
-    settled = Deferred.fromCoroutine(made.settle())
+    settled = Deferred.fromCoroutine(made.drain())
     clock = cast("Clock", made.flusher._clock)
     with logged("metering") as events:
         clock.advance(4.9)
